@@ -1,0 +1,51 @@
+# The commands of this project; `make help` lists them.
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(sort $(wildcard plugins/*/))
+EDITABLE := -e . $(PLUGINS:%=-e %)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.PHONY: help install serve test check bench lock docs soak
+
+help: ## what each command does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ezkielyna needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml) | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation $(EDITABLE)
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements-test.txt
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv with the core and every plugin
+
+serve: $(VENV)/.installed ## run the gateway with simulated models; PORT=9000 moves it
+	@$(BIN)/ezkielyna serve --demo --port $(PORT)
+
+test: $(VENV)/.installed-test ## run the whole suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test ## format, lint, strict types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-test ## the benchmark table
+	$(BIN)/python -m benchmarks
+
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-header --no-annotate --prerelease=if-necessary-or-explicit $(UPGRADE)
+
+lock: $(BIN)/python ## write the locked requirements anew; UPGRADE=--upgrade takes newer versions
+	$(PIP) install uv
+	$(COMPILE) --extra embedded --extra build --output-file requirements.txt
+	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt

@@ -1,0 +1,65 @@
+"""Ezkielyna: an OpenAI-compatible LLM gateway. What is exported here is the contract of plugins."""
+
+from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.context import Account, Gateway, Key, Model, Plan, RequestContext
+from ezkielyna.contract.errors import GatewayError, InvalidRequest, Unsupported, UpstreamError
+from ezkielyna.contract.hookspecs import hookimpl
+from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
+from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd
+from ezkielyna.contract.provider import (
+    Delivered,
+    Exchange,
+    Headers,
+    Provider,
+    ProviderSettings,
+    TimeLimits,
+    UpstreamRequest,
+)
+from ezkielyna.contract.requests import (
+    ApiRequest,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    ImageRequest,
+)
+from ezkielyna.contract.usage import Usage, chat_usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Account",
+    "ApiRequest",
+    "Bill",
+    "BillLine",
+    "BillingPolicy",
+    "ChatRequest",
+    "CompletionRequest",
+    "Delivered",
+    "EmbeddingRequest",
+    "Exchange",
+    "Gateway",
+    "GatewayError",
+    "Headers",
+    "ImageRequest",
+    "InvalidRequest",
+    "Key",
+    "Model",
+    "Nano",
+    "Permit",
+    "Plan",
+    "Price",
+    "Provider",
+    "ProviderSettings",
+    "RateLimiter",
+    "RequestContext",
+    "Standing",
+    "TimeLimits",
+    "Unsupported",
+    "UpstreamError",
+    "UpstreamRequest",
+    "Usage",
+    "chat_usage",
+    "hookimpl",
+    "nano",
+    "usd",
+]

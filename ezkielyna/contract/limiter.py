@@ -1,0 +1,52 @@
+"""Rate limiter: says whether a request may run now."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is left of the limits after a request was counted; None where there is no limit.
+
+    `reset_…_s` is the time until the limit is whole again, in seconds.
+    """
+
+    limit_requests: int | None = None
+    remaining_requests: int | None = None
+    reset_requests_s: float = 0.0
+    limit_tokens: int | None = None
+    remaining_tokens: int | None = None
+    reset_tokens_s: float = 0.0
+
+
+class Permit(ABC):
+    """The right to run one request. Closed exactly once, however the request ends."""
+
+    standing: Standing
+
+    @abstractmethod
+    async def close(self, usage: Usage | None) -> None:
+        """Return the slot and correct the tokens; `usage` is None when nothing was consumed."""
+
+
+class RateLimiter(ABC):
+    """Counts requests and tokens by account, key and model."""
+
+    kind: ClassVar[str]
+    """The word that `[plans.NAME] limiter = …` selects."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    @abstractmethod
+    async def admit(self, ctx: RequestContext) -> Permit:
+        """Return a permit; all limits of the request are granted or none.
+
+        Raises RateLimited with the time after which the retry passes.
+        """

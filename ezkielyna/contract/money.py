@@ -1,0 +1,150 @@
+"""Money: whole nano-dollars, prices as integers, one rounding, up.
+
+A `Nano` is 1e-9 USD in a Python int. A rate is nano-dollars per million tokens (per piece for
+images), so the cost of `n` tokens is `n * rate / 1_000_000` nano. The parts of a bill are added
+exactly and rounded once, up. No float is ever involved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from ezkielyna.contract.usage import Bucket, Usage
+
+Nano = int
+
+NANOS_PER_USD = 1_000_000_000
+TOKENS_PER_RATE = 1_000_000
+MAX_NANO = 2**63 - 1
+"""What a BSON Int64 holds: about 9.2 billion USD."""
+
+
+class MoneyError(ValueError):
+    """An amount that is not a number, not exact in nano-dollars, or out of range."""
+
+
+def nano(usd: Decimal | str | int) -> Nano:
+    """Return an amount of USD in nano-dollars, exactly.
+
+    Raises MoneyError for more than nine decimals, for what is no finite number, and for amounts
+    beyond an Int64. Floats are refused by type: they have lost the amount already.
+    """
+    if isinstance(usd, float):
+        raise MoneyError(f"{usd!r} is a float; write the amount as a string or a decimal")
+    try:
+        amount = Decimal(usd)
+    except InvalidOperation:
+        raise MoneyError(f"{usd!r} is not an amount of USD") from None
+    if not amount.is_finite():
+        raise MoneyError(f"{usd!r} is not an amount of USD")
+    if abs(amount.adjusted()) > 20:
+        raise MoneyError(f"{usd} USD is out of range")
+    scaled = amount.scaleb(9)
+    whole = int(scaled)
+    if whole != scaled:
+        raise MoneyError(f"{usd} USD has more than nine decimals")
+    return checked(whole)
+
+
+def checked(amount: Nano) -> Nano:
+    """Return the amount; raises MoneyError where an Int64 could not hold it."""
+    if not -MAX_NANO <= amount <= MAX_NANO:
+        raise MoneyError(f"{amount} nano-dollars are out of range")
+    return amount
+
+
+def usd(amount: Nano, places: int = 2) -> str:
+    """Return an amount as exact USD text: at least `places` decimals, at most nine."""
+    sign = "-" if amount < 0 else ""
+    whole, rest = divmod(abs(amount), NANOS_PER_USD)
+    decimals = f"{rest:09d}".rstrip("0").ljust(places, "0")
+    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+
+
+def usd_json(amount: Nano) -> orjson.Fragment:
+    """Return an amount as an exact JSON number of USD."""
+    return orjson.Fragment(usd(amount, 0).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs: a rate a bucket, in nano-dollars per million tokens, and a version.
+
+    A bucket without a rate of its own is billed at the rate of the bucket it refines
+    (`cached_input`, `cache_write` and `audio_in` as `input`; `reasoning` and `audio_out` as
+    `output`). `images` has a rate a piece and none unless it is sold by the piece. Free is an
+    explicit zero.
+    """
+
+    version: str
+    rates: dict[Bucket, int]
+
+    @property
+    def free(self) -> bool:
+        """True when no usage of this model can cost anything."""
+        return not any(self.rates.values())
+
+    def rate(self, bucket: Bucket) -> int:
+        """Return the rate in force for a bucket."""
+        own = self.rates.get(bucket)
+        if own is not None:
+            return own
+        return self.rates.get(_REFINES.get(bucket, bucket), 0)
+
+    def bill(self, usage: Usage) -> Bill:
+        """Return the bill for this usage, line by line."""
+        return Bill.of([(b, quantity, self.rate(b)) for b, quantity in usage.quantities()])
+
+
+_REFINES: dict[Bucket, Bucket] = {
+    "cached_input": "input",
+    "cache_write": "input",
+    "audio_in": "input",
+    "reasoning": "output",
+    "audio_out": "output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine:
+    """One bucket of a bill: `quantity` tokens (or pieces) at `rate`, `amount` in nano."""
+
+    bucket: Bucket
+    quantity: int
+    rate: int
+    amount: Nano
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a request costs, such that a customer can compute it again.
+
+    `cost` is the exact sum of quantity times rate, rounded once, up, to a whole nano-dollar. Line
+    amounts are the growth of the rounded running sum, so they always add up to `cost`.
+    """
+
+    lines: tuple[BillLine, ...]
+    cost: Nano
+
+    @classmethod
+    def of(cls, items: list[tuple[Bucket, int, int]]) -> Bill:
+        """Return the bill for (bucket, quantity, rate) items; quantities are never negative."""
+        lines: list[BillLine] = []
+        exact = billed = 0
+        for bucket, quantity, rate in items:
+            assert quantity >= 0 <= rate, (bucket, quantity, rate)
+            if quantity == 0:
+                continue
+            exact += quantity * rate * (TOKENS_PER_RATE if bucket == "images" else 1)
+            running = -(-exact // TOKENS_PER_RATE)
+            lines.append(BillLine(bucket, quantity, rate, running - billed))
+            billed = running
+        return cls(tuple(lines), checked(billed))
+
+
+NO_BILL = Bill((), 0)

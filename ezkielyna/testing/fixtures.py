@@ -1,0 +1,36 @@
+"""The pytest plugin: fixtures for asynchronous tests on real sockets.
+
+Load it with `-p ezkielyna.testing.fixtures` beside pytest-tornasync, which awaits `async def`
+tests on the `io_loop` below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+from tornado.ioloop import IOLoop
+
+
+@pytest.fixture(autouse=True)
+def io_loop() -> Iterator[IOLoop]:
+    """Run every test on an event loop of its own, the kind that `serve` uses.
+
+    A task that outlives its test is cancelled and awaited, so that one test cannot disturb the
+    next.
+    """
+    loop = IOLoop(asyncio_loop=uvloop.new_event_loop(), make_current=False)
+    asyncio.set_event_loop(loop.asyncio_loop)
+    yield loop
+    loop.run_sync(_cancel_the_rest)
+    asyncio.set_event_loop(None)
+    loop.close(all_fds=False)
+
+
+async def _cancel_the_rest() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
