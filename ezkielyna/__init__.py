@@ -23,6 +23,7 @@ from ezkielyna.contract.requests import (
     ImageRequest,
 )
 from ezkielyna.contract.usage import Usage, chat_usage
+from ezkielyna.wire.sse import Event, EventReader
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,8 @@ __all__ = [
     "CompletionRequest",
     "Delivered",
     "EmbeddingRequest",
+    "Event",
+    "EventReader",
     "Exchange",
     "Gateway",
     "GatewayError",

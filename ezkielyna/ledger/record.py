@@ -1,0 +1,63 @@
+"""The one record of a request: begun when it is accepted, completed when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ezkielyna.contract.money import NO_BILL, Bill
+from ezkielyna.contract.requests import Endpoint
+from ezkielyna.contract.usage import Usage
+
+Outcome = Literal[
+    "open",
+    "ok",
+    "client_gone",
+    "upstream_failed",
+    "upstream_timeout",
+    "money_ended",
+    "refused",
+    "failed",
+    "crashed",
+]
+"""How a request ended: `refused` by the upstream as wrong, `failed` by a fault of ours, `crashed`
+with its worker; `open` only while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at an upstream; times in Unix seconds, `status` 0 where there was no answer."""
+
+    provider: str
+    upstream_model: str
+    started_at: float
+    ended_at: float
+    status: int
+    error: str = ""
+
+
+@dataclass(slots=True)
+class UsageRecord:
+    """What becomes the usage document. The first line of fields is fixed at the beginning.
+
+    `first_byte_at` and `ended_at` are Unix seconds, None until then. `flags` are stable words for
+    what an operator should look at, such as `absurd_usage`.
+    """
+
+    request_id: str
+    account: str
+    key: str
+    model: str
+    provider: str
+    endpoint: Endpoint
+    started_at: float
+    price_version: str
+
+    first_byte_at: float | None = None
+    ended_at: float | None = None
+    outcome: Outcome = "open"
+    status: int = 0
+    usage: Usage = Usage()
+    bill: Bill = NO_BILL
+    attempts: list[Attempt] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
