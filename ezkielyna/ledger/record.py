@@ -9,6 +9,8 @@ from ezkielyna.contract.money import NO_BILL, Bill
 from ezkielyna.contract.requests import Endpoint
 from ezkielyna.contract.usage import Usage
 
+NO_USAGE = Usage()
+
 Outcome = Literal[
     "open",
     "ok",
@@ -57,7 +59,7 @@ class UsageRecord:
     ended_at: float | None = None
     outcome: Outcome = "open"
     status: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     bill: Bill = NO_BILL
     attempts: list[Attempt] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)

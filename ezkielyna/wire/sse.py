@@ -1,6 +1,6 @@
 """Server-sent events from bytes; pure. Rules of the WHATWG HTML standard, section 9.2.6.
 
-Lines end with `\\n`, `\\r` or `\\r\\n`, events with a blank line. Everything works on bytes, because
+Lines end with `\\n`, `\\r` or `\\r\\n`, events with a blank line. All of it works on bytes, because
 `str.splitlines` would also cut at U+2028 and its like, inside of JSON strings.
 """
 
