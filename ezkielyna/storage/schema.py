@@ -1,0 +1,144 @@
+"""What the database holds: collections, what their documents must look like, and indexes.
+
+Created once and noted in `meta` with a version, so that a start which finds that version sends a
+single query. Validators hold the shape that money depends on: every amount is a BSON Int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.errors import SchemaMismatch, StorageError
+
+VERSION = 1
+
+LONG: Mapping[str, Any] = {"bsonType": "long"}
+BALANCE: Mapping[str, Any] = {"bsonType": "long", "minimum": 0}
+TEXT: Mapping[str, Any] = {"bsonType": "string", "minLength": 1}
+DATE: Mapping[str, Any] = {"bsonType": "date"}
+FLAG: Mapping[str, Any] = {"bsonType": "bool"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A collection: fields every document has, fields it may have, and how it is searched."""
+
+    required: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    optional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    indexes: tuple[IndexModel, ...] = ()
+
+    def validator(self) -> dict[str, Any]:
+        """Return the JSON schema; fields it does not name are free."""
+        schema: dict[str, Any] = {"bsonType": "object"}
+        properties = {**self.required, **self.optional}
+        if self.required:
+            schema["required"] = sorted(self.required)
+        if properties:
+            schema["properties"] = {name: dict(rule) for name, rule in properties.items()}
+        return {"$jsonSchema": schema}
+
+
+SHAPES: Mapping[str, _Shape] = {
+    "accounts": _Shape(
+        required={
+            "_id": TEXT,
+            "email": TEXT,
+            "status": {"enum": ["active", "suspended"]},
+            "plan": TEXT,
+            "available": BALANCE,
+            "verified": FLAG,
+            "created_at": DATE,
+        },
+        indexes=(
+            IndexModel([("email", ASCENDING)], unique=True),
+            IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
+        ),
+    ),
+    "keys": _Shape(
+        required={"_id": TEXT, "account": TEXT, "hash": TEXT, "name": TEXT, "created_at": DATE},
+        optional={
+            "limit": {"bsonType": ["long", "null"]},
+            "spent": LONG,
+            "expires_at": {"bsonType": ["date", "null"]},
+            "revoked_at": {"bsonType": ["date", "null"]},
+        },
+        indexes=(
+            IndexModel([("hash", ASCENDING)], unique=True),
+            IndexModel([("account", ASCENDING), ("created_at", ASCENDING)]),
+        ),
+    ),
+    "leases": _Shape(
+        required={"_id": TEXT, "process": TEXT, "account": TEXT, "held": LONG},
+        indexes=(
+            IndexModel([("account", ASCENDING)]),
+            IndexModel([("process", ASCENDING)]),
+        ),
+    ),
+    "ledger": _Shape(
+        required={
+            "_id": TEXT,
+            "account": TEXT,
+            "kind": {"enum": ["credit", "top-up", "settlement", "refund", "correction"]},
+            "amount": LONG,
+            "at": DATE,
+        },
+        indexes=(IndexModel([("account", ASCENDING), ("at", DESCENDING)]),),
+    ),
+    "batches": _Shape(required={"_id": TEXT}),
+    "usage": _Shape(
+        required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
+        indexes=(
+            IndexModel([("account", ASCENDING), ("started_at", DESCENDING), ("_id", DESCENDING)]),
+            IndexModel([("key", ASCENDING), ("started_at", DESCENDING)]),
+        ),
+    ),
+    "usage_hourly": _Shape(
+        required={"_id": TEXT, "account": TEXT, "cost": LONG},
+        indexes=(IndexModel([("account", ASCENDING), ("hour", DESCENDING)]),),
+    ),
+    "meta": _Shape(required={"_id": TEXT}),
+}
+
+
+async def prepare(database: Database) -> None:
+    """Bring an empty database into shape; leave one in shape alone.
+
+    Safe to run from several processes at once. Raises SchemaMismatch for documents of a version
+    that this one does not know.
+    """
+    noted = await database["meta"].find_one({"_id": "schema"})
+    version = noted["version"] if noted else None
+    if version == VERSION:
+        return
+    if version is not None:
+        raise SchemaMismatch(
+            f"the database holds version {version} of Ezkielyna's documents, this is version "
+            f"{VERSION}: run the release that wrote it, or another storage.database"
+        )
+    existing = set(await database.collection_names())
+    for name, shape in SHAPES.items():
+        await _shape(database, name, shape, name in existing)
+    await database["meta"].update_one(
+        {"_id": "schema"}, {"$set": {"version": VERSION}}, upsert=True
+    )
+
+
+async def _shape(database: Database, name: str, shape: _Shape, exists: bool) -> None:
+    validator = shape.validator()
+    if not exists:
+        try:
+            await database.create_collection(name, validator=validator)
+        except StorageError:
+            # Another process may have been first; then it exists now.
+            exists = name in await database.collection_names()
+            if not exists:
+                raise
+    if exists:
+        await database.command({"collMod": name, "validator": validator})
+    if shape.indexes:
+        await database[name].create_indexes(shape.indexes)

@@ -1,0 +1,73 @@
+"""Fixtures with a real database: one server a test run, a database of its own for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.driver import connect
+from ezkielyna.storage.embedded import embedded_database
+from ezkielyna.storage.errors import StorageError
+from ezkielyna.storage.schema import prepare
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """A running server: where it listens, and the folder it keeps its documents in."""
+
+    url: str
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    """Give the embedded server, started once; with fail points, on a free port.
+
+    Its watching task needs a loop that lives as long as the session: a thread's of its own.
+    """
+    data = tmp_path_factory.mktemp("database")
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    stack = AsyncExitStack()
+
+    def run(coroutine: object) -> Future[object]:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)  # type: ignore[arg-type]
+
+    try:
+        url = run(stack.enter_async_context(embedded_database(data, test_commands=True))).result(60)
+    except StorageError as error:
+        pytest.skip(str(error))
+    try:
+        yield DatabaseServer(str(url), data)
+    finally:
+        run(stack.aclose()).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def database(database_server: DatabaseServer, io_loop: IOLoop) -> Iterator[Database]:
+    """Give an empty database with its schema, on motor; it counts its commands."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+
+    async def opened() -> Database:
+        fresh = await connect(database_server.url, name, "motor", count=True)
+        await prepare(fresh)
+        fresh.commands.clear()
+        return fresh
+
+    fresh: Database = io_loop.run_sync(opened)
+    yield fresh
+    io_loop.run_sync(fresh.close)

@@ -1,0 +1,74 @@
+"""The shape of the database: made once, refused when unknown, and held by validators."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.errors import Duplicate, Invalid, SchemaMismatch
+from ezkielyna.storage.schema import SHAPES, VERSION, prepare
+
+
+def account(**changes: Any) -> dict[str, Any]:
+    return {
+        "_id": "acc_1",
+        "email": "a@example.org",
+        "status": "active",
+        "plan": "default",
+        "available": Int64(5),
+        "version": 1,
+        "verified": True,
+        "created_at": datetime.now(UTC),
+    } | changes
+
+
+async def test_every_collection_is_there(database: Database) -> None:
+    assert set(SHAPES) <= set(await database.collection_names())
+
+
+async def test_a_second_start_asks_one_question(database: Database) -> None:
+    await prepare(database)
+    assert database.commands == ["find"]
+
+
+async def test_a_newer_version_is_refused(database: Database) -> None:
+    await database["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION + 1}})
+    with pytest.raises(SchemaMismatch, match=f"version {VERSION + 1}"):
+        await prepare(database)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"available": 5},
+        {"available": 5.0},
+        {"available": Int64(-1)},
+        {"status": "gone"},
+        {"email": ""},
+        {"created_at": "today"},
+    ],
+)
+async def test_documents_money_cannot_rest_on_are_refused(
+    database: Database, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid):
+        await database["accounts"].insert_one(account(**changes))
+    await database["accounts"].insert_one(account())
+
+
+async def test_an_update_cannot_break_the_shape(database: Database) -> None:
+    await database["accounts"].insert_one(account())
+    with pytest.raises(Invalid):
+        await database["accounts"].update_one({"_id": "acc_1"}, {"$inc": {"available": -6}})
+    with pytest.raises(Invalid):
+        await database["accounts"].update_one({"_id": "acc_1"}, {"$set": {"available": 1}})
+
+
+async def test_an_email_belongs_to_one_account(database: Database) -> None:
+    await database["accounts"].insert_one(account())
+    with pytest.raises(Duplicate):
+        await database["accounts"].insert_one(account(_id="acc_2"))
