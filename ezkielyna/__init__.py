@@ -2,10 +2,17 @@
 
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import Account, Gateway, Key, Model, Plan, RequestContext
-from ezkielyna.contract.errors import GatewayError, InvalidRequest, Unsupported, UpstreamError
+from ezkielyna.contract.errors import (
+    GatewayError,
+    InvalidRequest,
+    RateLimited,
+    Unsupported,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from ezkielyna.contract.hookspecs import hookimpl
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
-from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd
+from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd, usd_json
 from ezkielyna.contract.provider import (
     Delivered,
     Exchange,
@@ -53,6 +60,7 @@ __all__ = [
     "Price",
     "Provider",
     "ProviderSettings",
+    "RateLimited",
     "RateLimiter",
     "RequestContext",
     "Standing",
@@ -60,9 +68,11 @@ __all__ = [
     "Unsupported",
     "UpstreamError",
     "UpstreamRequest",
+    "UpstreamTimeout",
     "Usage",
     "chat_usage",
     "hookimpl",
     "nano",
     "usd",
+    "usd_json",
 ]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.usage import Usage
 
 
@@ -50,3 +50,7 @@ class RateLimiter(ABC):
 
         Raises RateLimited with the time after which the retry passes.
         """
+
+    @abstractmethod
+    def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
+        """Return what is left of the limits by what is known locally; counts nothing."""

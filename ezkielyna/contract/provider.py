@@ -85,9 +85,12 @@ class Exchange(ABC):
     (streamed, status 200), or `failure` (any other status). `usage` is what the upstream reported
     so far, in disjoint buckets; None until it did. `price` is set by the core before the first
     call: where the answer shows usage to the client, the exchange writes `cost` beside it.
+    `dropped` names the parameters that this upstream has no place for and that shape the answer;
+    the client is told in the header `x-ezkielyna-dropped`.
     """
 
     request: UpstreamRequest
+    dropped: tuple[str, ...] = ()
     usage: Usage | None = None
     price: Callable[[Usage], Nano] | None = None
 

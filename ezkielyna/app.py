@@ -1,0 +1,103 @@
+"""Composition root: settings → plugins → rooms → routes. No logic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ezkielyna.console.pages import pages
+from ezkielyna.contract.context import Model
+from ezkielyna.contract.provider import Provider
+from ezkielyna.gateway.admission import Admission
+from ezkielyna.gateway.api import Api
+from ezkielyna.gateway.authentication import Authentication
+from ezkielyna.gateway.catalogue import Catalogue
+from ezkielyna.gateway.delegates import ApiRouter
+from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.pipeline import Pipeline
+from ezkielyna.gateway.routing import Routing
+from ezkielyna.ledger.books import Ledger
+from ezkielyna.plugins import Registries
+from ezkielyna.settings import Settings
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.keys import Keys
+from ezkielyna.wire.upstream import Upstream
+
+
+class App:
+    """One process's gateway: every room, wired together. It is the `gateway` that hooks see."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registries: Registries,
+        database: Database,
+        data: Path,
+        secret: bytes,
+    ) -> None:
+        self.settings = settings
+        self.data = data
+        self._registries = registries
+        self._catalogue = Catalogue(settings, registries)
+        self._authentication = Authentication(Keys(database, secret))
+        self._ledger = Ledger(database, data)
+        self._upstream = Upstream()
+        self.heartbeat = Heartbeat(settings.server.heartbeat_s)
+        admission = Admission(
+            self._catalogue.plans,
+            settings.accounts.plan,
+            {
+                kind: limiter(settings.server.processes)
+                for kind, limiter in registries.limiters.items()
+            },
+            require_verified_email=settings.accounts.require_verified_email,
+        )
+        self.pipeline = Pipeline(
+            self._authentication,
+            self._catalogue,
+            admission,
+            self._ledger,
+            Routing(self._catalogue.providers),
+            self._upstream,
+            self.heartbeat,
+        )
+        api = Api(
+            self.pipeline,
+            self._authentication,
+            admission,
+            self._catalogue,
+            max_body=settings.server.max_body,
+            max_header=settings.server.max_header,
+        )
+        names = sorted(self._catalogue.models)
+        self.router = ApiRouter(api, pages(settings.server.address, lambda: names, self._obstacle))
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Every configured provider by its configured name."""
+        return self._catalogue.providers
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The catalogue by public name."""
+        return self._catalogue.models
+
+    async def start(self) -> None:
+        """Start every room, then the plugins; connections may come after this."""
+        await self._ledger.start()
+        self._authentication.start()
+        for hook in self._registries.startup:
+            await hook(self)
+
+    async def close(self) -> None:
+        """Settle and return everything; no request may be running."""
+        for hook in reversed(self._registries.shutdown):
+            await hook(self)
+        await self._authentication.close()
+        await self._upstream.close()
+        await self._ledger.close()
+
+    def _obstacle(self) -> str | None:
+        if self.pipeline.draining:
+            return "draining"
+        return None if self._ledger.ready else "the ledger cannot take requests"

@@ -1,0 +1,87 @@
+"""The API's paths and what answers them; the free endpoints are answered here."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import orjson
+
+from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.requests import Endpoint
+from ezkielyna.gateway.admission import Admission, standing_headers
+from ezkielyna.gateway.authentication import Authentication, Identity
+from ezkielyna.gateway.catalogue import Catalogue
+from ezkielyna.gateway.delegates import Call, Handler
+from ezkielyna.gateway.pipeline import Pipeline
+
+PATHS: dict[str, Endpoint] = {
+    "/chat/completions": "chat.completions",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+    "/images/generations": "images.generations",
+}
+
+MODEL_PREFIX = "/models/"
+
+
+class Api:
+    """The route table of the API."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        authentication: Authentication,
+        admission: Admission,
+        catalogue: Catalogue,
+        *,
+        max_body: int,
+        max_header: int,
+    ) -> None:
+        self._authentication = authentication
+        self._admission = admission
+        self._catalogue = catalogue
+        self.max_body = max_body
+        self.max_header = max_header
+        self._routes: dict[str, dict[str, Handler]] = {
+            path: {"POST": partial(pipeline.serve, endpoint)} for path, endpoint in PATHS.items()
+        }
+        self._routes["/models"] = {"GET": self._models}
+        self._model_routes: dict[str, Handler] = {"GET": self._model}
+
+    def find(self, path: str) -> dict[str, Handler] | None:
+        """Return the handlers by method for a path below the prefix; None when unknown."""
+        handlers = self._routes.get(path)
+        if handlers is None and path.startswith(MODEL_PREFIX) and path != MODEL_PREFIX:
+            return self._model_routes
+        return handlers
+
+    async def _models(self, call: Call) -> None:
+        """List what this key may use."""
+        identity = await self._identify(call)
+        plan = self._admission.plan(identity.account)
+        limit = _limit(call.argument("limit"))
+        document = self._catalogue.listing(plan, identity.key, limit)
+        call.reply.answer(orjson.dumps(document))
+
+    async def _model(self, call: Call) -> None:
+        """Show one model; its name may contain slashes."""
+        identity = await self._identify(call)
+        model = self._catalogue.model(call.path.removeprefix(MODEL_PREFIX))
+        plan = self._admission.plan(identity.account)
+        self._admission.allow(identity.account, identity.key, plan, model)
+        call.reply.answer(orjson.dumps(self._catalogue.document(model)))
+
+    async def _identify(self, call: Call) -> Identity:
+        identity = await self._authentication.identify(call.key)
+        plan = self._admission.plan(identity.account)
+        standing = self._admission.standing(identity.account, identity.key, plan)
+        call.reply.add_headers(standing_headers(standing))
+        return identity
+
+
+def _limit(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 1000:
+        raise InvalidRequest("'limit' must be a whole number from 1 to 1000.", param="limit")
+    return int(value)

@@ -1,0 +1,161 @@
+"""What one request costs, from its quote to its bill: the gateway's side of the ledger.
+
+A plain request reserves the most it may cost, clamped to what the money covers; a stream reserves
+a first slice and extends it while it runs. At the end the bill rests on the upstream's usage, else
+on what was delivered; nothing delivered, nothing charged.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.money import Bill, Nano
+from ezkielyna.contract.provider import Delivered, Exchange
+from ezkielyna.contract.usage import Usage
+from ezkielyna.ledger.books import Ledger, Reservation
+from ezkielyna.ledger.record import Outcome, UsageRecord
+
+STREAM_SLICE = 1000
+"""Output tokens that a stream reserves at first and at every extension."""
+
+LEAST_STREAM_SLICE = 16
+EXTEND_AT = 0.8
+ABSURD_FACTOR = 10
+ABSURD_FLOOR = 10_000
+"""Usage is absurd when it is more than ten times our count; small numbers are never absurd."""
+
+BYTES_PER_TOKEN = 4
+"""Of English text and common vocabularies; used only where an upstream sends no usage."""
+
+
+class Charge:
+    """The money of one request. `settle` is called exactly once, however the request ends."""
+
+    __slots__ = ("_ctx", "_last", "_policy", "_reservation", "record")
+
+    def __init__(self, ctx: RequestContext, policy: BillingPolicy) -> None:
+        self._ctx = ctx
+        self._policy = policy
+        self._last: tuple[Usage, Bill] | None = None
+        self._reservation: Reservation | None = None
+        self.record = UsageRecord(
+            request_id=ctx.request_id,
+            account=ctx.account.id,
+            key=ctx.key.id,
+            model=ctx.model.name,
+            provider=ctx.model.provider,
+            endpoint=ctx.endpoint,
+            started_at=ctx.started_at,
+            price_version=ctx.model.price.version,
+        )
+
+    async def reserve(self, ledger: Ledger) -> None:
+        """Reserve the quote; raises InsufficientBalance or Unavailable."""
+        ctx = self._ctx
+        wanted = ctx.output_bound
+        if ctx.request.streamed and ctx.endpoint != "images.generations":
+            first = min(wanted, STREAM_SLICE)
+            least = self._quote(min(wanted, LEAST_STREAM_SLICE))
+        else:
+            first = wanted
+            least = self._quote(min(wanted, ctx.request.choices()))
+        most = self._quote(first)
+        self._reservation = await ledger.reserve(self.record, most, min(least, most))
+        if self._reservation.amount < most and not ctx.request.streamed:
+            covered = self._covered_output(self._reservation.amount, first)
+            ctx.request.cap_output(max(1, covered // ctx.request.choices()))
+
+    def allowance(self) -> int:
+        """Return at which progress of a stream, in output tokens, to ask for more money."""
+        assert self._reservation is not None
+        covered = self._covered_output(self._reservation.amount, self._ctx.output_bound)
+        return max(1, int(covered * EXTEND_AT))
+
+    def spend(self, progress: int) -> int | None:
+        """Reserve the next slice of a stream; None when the money has ended."""
+        assert self._reservation is not None
+        if self._ctx.model.price.free:
+            return progress + STREAM_SLICE * 1000
+        target = progress + STREAM_SLICE
+        if self._reservation.extend(self._quote(target)):
+            return max(progress + 1, int(target * EXTEND_AT))
+        covered = self._covered_output(self._reservation.amount, target)
+        return covered if covered > progress else None
+
+    def cost(self, usage: Usage) -> Nano:
+        """Return what this usage costs; exchanges show it beside the usage."""
+        return self._bill(usage).cost
+
+    def begin(self) -> None:
+        """Note the first byte to the client."""
+        self.record.first_byte_at = time.time()
+
+    def settle(self, outcome: Outcome, status: int, exchange: Exchange | None) -> Usage | None:
+        """Complete the record and hand it to the ledger; return the usage that was billed."""
+        record = self.record
+        record.ended_at = time.time()
+        record.outcome, record.status = outcome, status
+        usage = None if exchange is None else self._usage(exchange, outcome)
+        if usage is not None:
+            record.usage, record.bill = usage, self._bill(usage)
+        if self._reservation is not None:
+            self._reservation.settle()
+        return usage
+
+    def _usage(self, exchange: Exchange, outcome: Outcome) -> Usage | None:
+        reported = exchange.usage
+        delivered = exchange.delivered()
+        if reported is None:
+            return None if delivered.empty and outcome != "ok" else self._estimate(delivered)
+        if not reported.plausible or self._absurd(reported, delivered):
+            self.record.flags.append("absurd_usage")
+            return self._estimate(delivered)
+        return reported
+
+    def _absurd(self, usage: Usage, delivered: Delivered) -> bool:
+        ctx = self._ctx
+        most_input = max(ctx.input_bound, ctx.model.context) * ABSURD_FACTOR
+        most_output = max(_tokens(delivered), ctx.output_bound) * ABSURD_FACTOR
+        return usage.input_total > most_input or usage.output_total > max(most_output, ABSURD_FLOOR)
+
+    def _estimate(self, delivered: Delivered) -> Usage:
+        return Usage(
+            input=self._ctx.input_estimate,
+            output=_tokens(delivered),
+            images=self._ctx.request.choices() if self._ctx.endpoint == "images.generations" else 0,
+            source="estimated",
+        )
+
+    def _bill(self, usage: Usage) -> Bill:
+        if self._last is None or self._last[0] is not usage:
+            self._last = usage, self._policy.price(self._ctx, usage)
+        return self._last[1]
+
+    def _quote(self, output: int) -> Nano:
+        """Return the quote as if `output` were the most the answer can have."""
+        ctx = self._ctx
+        bound, ctx.output_bound = ctx.output_bound, output
+        try:
+            return self._policy.quote(ctx)
+        finally:
+            ctx.output_bound = bound
+
+    def _covered_output(self, amount: Nano, most: int) -> int:
+        """Return the largest output, up to `most`, whose quote the amount covers."""
+        low, high = 0, most
+        if self._quote(high) <= amount:
+            return high
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._quote(middle) <= amount:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def _tokens(delivered: Delivered) -> int:
+    size = len(delivered.text) + len(delivered.reasoning) + len(delivered.tools)
+    return -(-size // BYTES_PER_TOKEN)

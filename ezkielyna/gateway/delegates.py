@@ -1,0 +1,383 @@
+"""API paths below Tornado's RequestHandler: collect the body, run the pipeline, write the answer.
+
+`ApiRouter` is a `tornado.routing.Router`: it gives API paths to `ApiDelegate` and all others to the
+`Application` that serves pages. It runs on either listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
+
+import structlog
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.routing import Router
+
+from ezkielyna.contract.errors import (
+    GatewayError,
+    HeadersTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    ServerError,
+    UnsupportedMediaType,
+)
+
+log = structlog.get_logger("ezkielyna.gateway")
+
+PREFIXES = ("/api/v1/", "/v1/")
+MAX_URL_BYTES = 8 * 1024
+
+EXPOSED = (
+    "x-request-id, retry-after, retry-after-ms, x-ezkielyna-dropped, "
+    "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
+    "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
+    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+)
+PREFLIGHT_HEADERS = "Authorization, Content-Type, x-api-key, anthropic-version, anthropic-beta"
+
+_REASONS = {200: "OK", 204: "No Content"}
+
+
+def new_request_id() -> str:
+    """Return a request id that no other process makes: milliseconds, then 64 random bits."""
+    return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
+
+
+class Reply:
+    """One client's end of a request. Every method may be called after the client is gone.
+
+    Exactly one of `answer`, `refuse` and `begin` is called, once; `write` and `finish` follow
+    `begin`. `on_gone` is called at most once, when the client leaves before the answer's end.
+    """
+
+    __slots__ = (
+        "_bodiless",
+        "_connection",
+        "_headers",
+        "begun",
+        "finished",
+        "gone",
+        "on_gone",
+        "request_id",
+    )
+
+    def __init__(
+        self, connection: HTTPConnection, request_id: str, *, bodiless: bool = False
+    ) -> None:
+        self._connection = connection
+        self._bodiless = bodiless
+        self.request_id = request_id
+        self._headers: list[tuple[str, str]] = []
+        self.begun = False
+        self.finished = False
+        self.gone = False
+        self.on_gone: Callable[[], None] | None = None
+
+    def add_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Send these headers, too, whatever the answer will be."""
+        self._headers.extend(headers)
+
+    def answer(
+        self, body: bytes, *, status: int = 200, content_type: str = "application/json"
+    ) -> None:
+        """Send a whole answer."""
+        headers = self._head(content_type)
+        headers.add("Content-Length", str(len(body)))
+        self._send_head(status, headers, b"" if self._bodiless else body)
+        self.finish()
+
+    def empty(self) -> None:
+        """Send 204."""
+        self._send_head(204, self._head(None), b"")
+        self.finish()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Send an error: with its status before the stream, as the last event inside it."""
+        if self.begun:
+            self.write(error.event())
+            self.finish()
+            return
+        self.add_headers(error.headers())
+        self.answer(error.body(), status=error.status)
+
+    def begin(self, first: bytes) -> None:
+        """Send the head of an event stream together with its first bytes."""
+        headers = self._head("text/event-stream")
+        headers.add("Cache-Control", "no-cache")
+        headers.add("X-Accel-Buffering", "no")
+        self._send_head(200, headers, first)
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """Send bytes of the stream; what is returned is done when more may be sent."""
+        if self.gone or self.finished:
+            return None
+        future = self._connection.write(data)
+        return None if future.done() else future
+
+    def finish(self) -> None:
+        """End the answer. The connection may be used again."""
+        if self.finished:
+            return
+        self.finished = True
+        if not self.gone:
+            self._connection.finish()
+
+    def cut(self) -> None:
+        """Note that the client left; tell who asked to know."""
+        if self.gone or self.finished:
+            return
+        self.gone = True
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _head(self, content_type: str | None) -> HTTPHeaders:
+        headers = HTTPHeaders()
+        if content_type is not None:
+            headers.add("Content-Type", content_type)
+        headers.add("x-request-id", self.request_id)
+        headers.add("Access-Control-Allow-Origin", "*")
+        headers.add("Access-Control-Expose-Headers", EXPOSED)
+        for name, value in self._headers:
+            headers.add(name, value)
+        return headers
+
+    def _send_head(self, status: int, headers: HTTPHeaders, body: bytes) -> None:
+        self.begun = True
+        if self.gone:
+            return
+        line = ResponseStartLine("HTTP/1.1", status, _REASONS.get(status, "Error"))
+        self._connection.write_headers(line, headers, body)
+
+
+class Call:
+    """A complete API request as the pipeline gets it: what was asked, and the way back."""
+
+    __slots__ = ("body", "headers", "key", "method", "path", "query", "reply")
+
+    def __init__(
+        self, method: str, path: str, query: str, headers: HTTPHeaders, body: bytes, reply: Reply
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.key = api_key(headers)
+        self.body = body
+        self.reply = reply
+
+    def argument(self, name: str) -> str | None:
+        """Return the last value of a query parameter."""
+        values = parse_qs(self.query).get(name)
+        return values[-1] if values else None
+
+
+def api_key(headers: HTTPHeaders) -> str | None:
+    """Return the key of `Authorization: Bearer` or `x-api-key`; None when there is none."""
+    authorization = headers.get("Authorization")
+    if authorization is not None:
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return key.strip()
+    return headers.get("x-api-key")
+
+
+Handler = Callable[[Call], Coroutine[Any, Any, None]]
+
+
+class Routes(Protocol):
+    """What answers API paths."""
+
+    def find(self, path: str) -> dict[str, Handler] | None:
+        """Return the handlers by method for a path below the prefix; None when unknown."""
+
+    @property
+    def max_body(self) -> int:
+        """The largest body in bytes that is taken."""
+
+    @property
+    def max_header(self) -> int:
+        """The largest header section in bytes that is taken."""
+
+
+class ApiRouter(Router):
+    """Gives API paths to `ApiDelegate`, all others to the pages' own router."""
+
+    def __init__(self, routes: Routes, pages: Router) -> None:
+        self.routes = routes
+        self.pages = pages
+        self.running: set[asyncio.Task[None]] = set()
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        """Return the delegate of a request whose path is not known yet."""
+        return ApiDelegate(self, server_conn, request_conn)
+
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
+        """Return the pages' handler: API paths never come here."""
+        return self.pages.find_handler(request)
+
+    def run(self, handler: Handler, call: Call) -> None:
+        """Serve a call in a task of its own, which a client's leaving does not cancel."""
+        task = asyncio.get_running_loop().create_task(_serve(handler, call))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+
+class ApiDelegate(HTTPMessageDelegate):
+    """Receives one request; becomes a mere pass-through when the path is not the API's."""
+
+    def __init__(self, router: ApiRouter, server: object, connection: HTTPConnection) -> None:
+        self._router = router
+        self._server = server
+        self._connection = connection
+        self._inner: HTTPMessageDelegate | None = None
+        self._handler: Handler | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Choose who answers; refuse at once what cannot be right."""
+        assert isinstance(start_line, RequestStartLine)
+        path, _, self._query = start_line.path.partition("?")
+        below = _below_prefix(path)
+        if below is None:
+            self._inner = self._router.pages.start_request(self._server, self._connection)
+            return self._inner.headers_received(start_line, headers)
+        self._method, self._path, self._headers = start_line.method, below, headers
+        bodiless = start_line.method == "HEAD"
+        self._reply = Reply(self._connection, new_request_id(), bodiless=bodiless)
+        self._connection.set_close_callback(self._reply.cut)  # type: ignore[attr-defined]
+        try:
+            self._handler = self._choose(start_line.path)
+        except GatewayError as error:
+            self._refuse(error)
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Collect the body, never more than the limit."""
+        if self._inner is not None:
+            return self._inner.data_received(chunk)
+        self._size += len(chunk)
+        if self._size > self._router.routes.max_body:
+            self._refuse(self._too_large())
+        else:
+            self._parts.append(chunk)
+        return None
+
+    def finish(self) -> None:
+        """Start the pipeline: the request is complete."""
+        if self._inner is not None:
+            self._inner.finish()
+            return
+        if self._handler is None or self._reply.begun:
+            return
+        body = b"".join(self._parts)
+        call = Call(self._method, self._path, self._query, self._headers, body, self._reply)
+        self._router.run(self._handler, call)
+
+    def on_connection_close(self) -> None:
+        """Forget the request: the client left before it was complete."""
+        if self._inner is not None:
+            self._inner.on_connection_close()
+        else:
+            self._reply.cut()
+
+    def _choose(self, url: str) -> Handler:
+        if len(url) > MAX_URL_BYTES:
+            raise InvalidRequest(f"The URL is longer than {MAX_URL_BYTES} bytes.")
+        if _header_bytes(self._headers) > self._router.routes.max_header:
+            raise HeadersTooLarge(
+                f"The headers are larger than {self._router.routes.max_header} bytes."
+            )
+        if self._method == "OPTIONS":
+            return _preflight
+        handlers = self._router.routes.find(self._path)
+        if handlers is None:
+            raise NotFound(f"There is no {self._path} here. See /docs for the endpoints.")
+        handler = handlers.get("GET" if self._method == "HEAD" else self._method)
+        if handler is None:
+            allowed = (*handlers, "OPTIONS")
+            raise MethodNotAllowed(
+                f"{self._method} is not allowed on {self._path}; use {' or '.join(handlers)}.",
+                allowed,
+            )
+        if self._method == "POST":
+            self._check_body_headers()
+        return handler
+
+    def _check_body_headers(self) -> None:
+        media_type = self._headers.get("Content-Type", "application/json")
+        if media_type.partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaType(
+                f"The Content-Type is {media_type!r}; send 'Content-Type: application/json'."
+            )
+        if self._headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Compressed bodies are not taken; send the JSON as it is.")
+        length = self._headers.get("Content-Length", "")
+        if length.isdigit() and int(length) > self._router.routes.max_body:
+            raise self._too_large()
+
+    def _too_large(self) -> RequestTooLarge:
+        limit = self._router.routes.max_body
+        return RequestTooLarge(f"The body is larger than {limit} bytes.")
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer before the request is complete; the rest of it is read and dropped."""
+        self._parts.clear()
+        if not self._reply.begun:
+            self._reply.add_headers([("Connection", "close")])
+            self._reply.refuse(error)
+
+
+async def _serve(handler: Handler, call: Call) -> None:
+    """Run a handler; whatever it raises becomes an answer."""
+    reply = call.reply
+    try:
+        await handler(call)
+    except GatewayError as error:
+        reply.refuse(error)
+    except Exception:
+        log.exception("request failed", request_id=reply.request_id, path=call.path)
+        reply.refuse(ServerError.masked(reply.request_id))
+
+
+async def _preflight(call: Call) -> None:
+    """Answer a CORS preflight (Fetch standard, section 3.2.2): any origin, no credentials."""
+    asked = call.headers.get("Access-Control-Request-Headers")
+    call.reply.add_headers(
+        [
+            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+            ("Access-Control-Allow-Headers", asked or PREFLIGHT_HEADERS),
+            ("Access-Control-Max-Age", "86400"),
+        ]
+    )
+    call.reply.empty()
+
+
+def _below_prefix(path: str) -> str | None:
+    """Return the path below `/api/v1` or `/v1`, decoded; None when it is no API path."""
+    for prefix in PREFIXES:
+        if path.startswith(prefix):
+            below = path[len(prefix) - 1 :]
+            return unquote(below) if "%" in below else below
+    return None
+
+
+def _header_bytes(headers: HTTPHeaders) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers.get_all())

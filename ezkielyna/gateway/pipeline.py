@@ -1,0 +1,188 @@
+"""The life of one request, top to bottom.
+
+authenticate → understand → admit → reserve → attempt → relay → settle
+
+Every step that must be undone is an `async with`, so refusal, failure, client gone and success
+unwind by themselves. Nothing here waits for the database while keys are cached and money is
+leased.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.errors import (
+    GatewayError,
+    InsufficientBalance,
+    Unavailable,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from ezkielyna.contract.provider import Exchange, Provider
+from ezkielyna.contract.requests import REQUESTS, Endpoint
+from ezkielyna.gateway.admission import Admission, Admitted, standing_headers
+from ezkielyna.gateway.authentication import Authentication, Identity
+from ezkielyna.gateway.catalogue import Catalogue
+from ezkielyna.gateway.charge import Charge
+from ezkielyna.gateway.delegates import Call, Reply
+from ezkielyna.gateway.estimate import bound_tokens
+from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.relay import ClientGone, MoneyEnded, PlainRelay, StreamRelay
+from ezkielyna.gateway.routing import Routing, noted
+from ezkielyna.ledger.books import Ledger
+from ezkielyna.ledger.record import Outcome
+from ezkielyna.wire.upstream import Upstream
+
+
+class Pipeline:
+    """Serves the endpoints that cost money."""
+
+    def __init__(
+        self,
+        authentication: Authentication,
+        catalogue: Catalogue,
+        admission: Admission,
+        ledger: Ledger,
+        routing: Routing,
+        upstream: Upstream,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._authentication = authentication
+        self._catalogue = catalogue
+        self._admission = admission
+        self._ledger = ledger
+        self._routing = routing
+        self._upstream = upstream
+        self._heartbeat = heartbeat
+        self.draining = False
+
+    async def serve(self, endpoint: Endpoint, call: Call) -> None:
+        """Serve one request to its end; raises GatewayError as long as nothing was sent."""
+        if self.draining:
+            raise Unavailable("This server is about to stop. Try again.", retry_after_s=1)
+        identity = await self._authentication.identify(call.key)
+        ctx = self._understand(endpoint, call, identity)
+        async with self._admission.permit(ctx) as admitted:
+            call.reply.add_headers(standing_headers(admitted.permit.standing))
+            charge = Charge(ctx, self._catalogue.policy(ctx.plan))
+            await charge.reserve(self._ledger)
+            async with settled(charge, admitted) as ending:
+                answer = await self._attempt(ctx, call.reply, charge, ending)
+            deliver(call.reply, answer)
+
+    def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
+        """Return the context of a request that is well-formed and allowed."""
+        request = REQUESTS[endpoint].parse(call.body)
+        model = self._catalogue.model(request.model)
+        plan = self._admission.plan(identity.account)
+        self._admission.allow(identity.account, identity.key, plan, model)
+        ctx = RequestContext(
+            request_id=call.reply.request_id,
+            endpoint=endpoint,
+            request=request,
+            account=identity.account,
+            key=identity.key,
+            plan=plan,
+            model=model,
+            started_at=time.time(),
+        )
+        bound_tokens(ctx)
+        return ctx
+
+    async def _attempt(
+        self, ctx: RequestContext, reply: Reply, charge: Charge, ending: Ending
+    ) -> bytes | None:
+        """Try upstreams in order until one answered; return a plain answer's body.
+
+        Nothing was sent to the client as long as another attempt may follow.
+        """
+        for last, provider, exchange in self._routing.exchanges(ctx.model, ctx.request):
+            ending.exchange = exchange
+            exchange.price = charge.cost
+            if exchange.dropped:
+                reply.add_headers([("x-ezkielyna-dropped", ", ".join(exchange.dropped))])
+            try:
+                with noted(charge.record, ctx.model):
+                    if not ctx.request.streamed:
+                        return await self._plain(provider, exchange, charge)
+                    await self._stream(provider, exchange, reply, charge)
+                    return None
+            except UpstreamError as error:
+                if last or reply.begun or not error.retryable:
+                    raise
+        raise AssertionError("a model has at least one route")
+
+    async def _plain(self, provider: Provider, exchange: Exchange, charge: Charge) -> bytes:
+        relay = PlainRelay()
+        self._upstream.start(exchange.request, provider.settings.time_limits, relay)
+        status, headers, body = await relay.ended
+        charge.begin()
+        if status != 200:
+            raise exchange.failure(status, headers, body)
+        return exchange.answer(status, headers, body)
+
+    async def _stream(
+        self, provider: Provider, exchange: Exchange, reply: Reply, charge: Charge
+    ) -> None:
+        relay = StreamRelay(exchange, reply, charge.allowance(), charge.spend, charge.begin)
+        self._heartbeat.add(relay)
+        try:
+            relay.start(self._upstream, provider.settings.time_limits)
+            await relay.ended
+        finally:
+            self._heartbeat.discard(relay)
+            relay.close()
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a request is ending, as far as it is known; `exchange` is the last one tried."""
+
+    outcome: Outcome = "failed"
+    status: int = 500
+    exchange: Exchange | None = None
+
+
+@asynccontextmanager
+async def settled(charge: Charge, admitted: Admitted) -> AsyncIterator[Ending]:
+    """Settle the charge exactly once, whatever ends the request.
+
+    A client that left is the end of its stream and no error; money that ended becomes the error
+    that the client is told in-band.
+    """
+    ending = Ending()
+    try:
+        yield ending
+        ending.outcome, ending.status = "ok", 200
+    except ClientGone:
+        ending.outcome, ending.status = "client_gone", 499
+    except MoneyEnded:
+        ending.outcome, ending.status = "money_ended", 402
+        raise InsufficientBalance(
+            "Your balance ended during this answer; what was delivered is billed. Top up to go on."
+        ) from None
+    except GatewayError as error:
+        ending.outcome, ending.status = _outcome(error), error.status
+        raise
+    finally:
+        admitted.usage = charge.settle(ending.outcome, ending.status, ending.exchange)
+
+
+def deliver(reply: Reply, answer: bytes | None) -> None:
+    """Send a plain answer, or end the stream that was pushed already."""
+    if answer is None:
+        reply.finish()
+    else:
+        reply.answer(answer)
+
+
+def _outcome(error: GatewayError) -> Outcome:
+    if isinstance(error, UpstreamTimeout):
+        return "upstream_timeout"
+    if error.status == 400:
+        return "refused"
+    return "upstream_failed" if isinstance(error, UpstreamError) else "failed"
