@@ -1,0 +1,44 @@
+"""Crash points: named places at which a test kills the process with SIGKILL.
+
+`EZKIELYNA_CRASH_POINT=after_begin` kills at the first pass, `after_begin:7` at the seventh. Without
+the variable a crash point is one comparison.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+
+_NAME, _, _PASS = os.environ.get("EZKIELYNA_CRASH_POINT", "").partition(":")
+_LAST = int(_PASS or 1)
+_PASSES = itertools.count(1)
+
+CRASH_POINTS = (
+    "before_grant",
+    "after_grant",
+    "before_begin",
+    "after_begin",
+    "after_progress",
+    "before_end",
+    "after_end",
+    "before_batch",
+    "after_batch",
+    "in_settlement",
+    "before_commit",
+    "after_commit",
+    "after_ack",
+    "before_return",
+    "after_return",
+    "after_rotation",
+    "in_recovery",
+    "after_recovered_batch",
+    "before_journal_removed",
+)
+"""Every name there is, in the order in which a request meets them."""
+
+
+def crash_point(name: str) -> None:
+    """Kill this process here when the environment arms this name; else do nothing."""
+    if name == _NAME and next(_PASSES) == _LAST:
+        os.kill(os.getpid(), signal.SIGKILL)

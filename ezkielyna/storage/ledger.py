@@ -1,0 +1,133 @@
+"""The ledger: append-only entries whose ids say what they are, so that a repeat is a duplicate.
+
+An account's balance is what it has available plus what its leases hold, and always the sum of its
+entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from bson.int64 import Int64
+
+from ezkielyna.contract.errors import InsufficientBalance
+from ezkielyna.contract.money import Nano, checked
+from ezkielyna.storage.collection import Document, Session
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.errors import Duplicate
+
+Kind = Literal["credit", "top-up", "settlement", "refund", "correction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger; `amount` in nano-dollars, positive for money that comes in."""
+
+    id: str
+    account: str
+    kind: Kind
+    amount: Nano
+    reference: str
+    at: datetime
+    by: str = ""
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        account: str,
+        amount: Nano,
+        reference: str,
+        at: datetime,
+        *,
+        by: str = "",
+        note: str = "",
+    ) -> Entry:
+        """Return an entry whose id follows from its kind and reference.
+
+        The reference of a top-up is `<method>:<payment id>`.
+        """
+        return cls(f"{kind}:{reference}", account, kind, amount, reference, at, by, note)
+
+
+def document(entry: Entry) -> Document:
+    """Return an entry as it is stored."""
+    return {
+        "_id": entry.id,
+        "account": entry.account,
+        "kind": entry.kind,
+        "amount": Int64(checked(entry.amount)),
+        "reference": entry.reference,
+        "at": entry.at,
+        "by": entry.by,
+        "note": entry.note,
+    }
+
+
+async def post(database: Database, entry: Entry) -> bool:
+    """Book an entry and move the account's money, once; False when its id is already booked.
+
+    Raises InsufficientBalance when the account has less available than a negative amount takes,
+    and LookupError for an account that does not exist. Safe to repeat after StorageAway.
+    """
+
+    async def write(session: Session) -> None:
+        await database["ledger"].insert_one(document(entry), session=session)
+        changed = await database["accounts"].update_one(
+            {"_id": entry.account, "available": {"$gte": Int64(-min(0, entry.amount))}},
+            {"$inc": {"available": Int64(checked(entry.amount))}},
+            session=session,
+        )
+        if not changed.matched_count:
+            await _refuse(database, entry, session)
+
+    try:
+        await database.transaction(write)
+    except Duplicate:
+        return False
+    return True
+
+
+async def _refuse(database: Database, entry: Entry, session: Session) -> None:
+    if await database["accounts"].find_one({"_id": entry.account}, {"_id": 1}, session=session):
+        raise InsufficientBalance("The account has less money available than this would take.")
+    raise LookupError(f"no account {entry.account}")
+
+
+async def balance(database: Database, account: str) -> Nano:
+    """Return what an account owns: what is available and what its leases hold."""
+    found = await database["accounts"].find_one({"_id": account}, {"available": 1})
+    total = 0 if found is None else int(found["available"])
+    async for lease in database["leases"].find({"account": account}, {"held": 1}):
+        total += int(lease["held"])
+    return total
+
+
+async def statement(
+    database: Database,
+    account: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 0,
+) -> AsyncIterator[Entry]:
+    """Yield an account's entries of a half-open time, newest first."""
+    query: Document = {"account": account}
+    if since or until:
+        query["at"] = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
+    newest = [("at", -1), ("_id", 1)]
+    async for found in database["ledger"].find(query, sort=newest, limit=limit):
+        yield Entry(
+            id=found["_id"],
+            account=found["account"],
+            kind=found["kind"],
+            amount=int(found["amount"]),
+            reference=found["reference"],
+            at=found["at"],
+            by=found.get("by", ""),
+            note=found.get("note", ""),
+        )
