@@ -1,0 +1,5 @@
+"""`python -m ezkielyna` is the command `ezkielyna`."""
+
+from ezkielyna.cli.main import main
+
+main(prog_name="ezkielyna")

@@ -1,0 +1,253 @@
+"""Every setting of the configuration file, with its type, default and description."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+)
+
+from ezkielyna.contract.context import Plan
+from ezkielyna.contract.money import Nano, Price, nano
+from ezkielyna.contract.usage import Bucket
+
+
+def _amount(value: Any) -> Any:
+    """Return nano-dollars for an amount of USD as TOML or a variable gives it."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise ValueError("must be an amount of USD, such as 2.50")  # noqa: TRY004 - pydantic's
+    amount = nano(value)
+    if amount < 0:
+        raise ValueError("must not be negative")
+    return amount
+
+
+def _whole_day(value: Any) -> Any:
+    """Refuse a date with a time of day, which is a `date` to Python."""
+    if isinstance(value, datetime):
+        raise ValueError("must be a day, such as 2026-11-01")  # noqa: TRY004 - pydantic's
+    return value
+
+
+Usd = Annotated[Nano, BeforeValidator(_amount)]
+"""An amount of USD in the file, exact nano-dollars (per million tokens, or a piece) here."""
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Day = Annotated[date, BeforeValidator(_whole_day)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Section(BaseModel):
+    """A table of the file: misspelt keys and wrong types are refused, values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class SecretFile(Section):
+    """A secret that is made at first start when the file is absent."""
+
+    file: Annotated[str, Field(min_length=1, description="path of the file")]
+
+
+class ServerSettings(Section):
+    """`[server]`: where and how the gateway listens."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 for a free one")
+    workers: int = Field(1, ge=0, le=512, description="processes; 0 for one a core")
+    public_url: str = Field("", description="how clients reach us; http://HOST:PORT when empty")
+    drain_s: float = Field(
+        600.0, ge=0, le=86_400, description="how long running requests may take after SIGTERM"
+    )
+    secret: SecretStr | SecretFile | None = Field(
+        None,
+        description="keys the hashes of API keys and signs cookies; the same on every node; the "
+        "file `secret` in the data folder by default, made at first start when absent",
+    )
+    wire: Literal["llhttp", "tornado"] = Field("llhttp", description="who parses HTTP")
+    max_body: int = Field(20 * 2**20, ge=1024, description="largest body of a request, in bytes")
+    max_header: int = Field(32 * 2**10, ge=1024, description="largest header section, in bytes")
+    max_connections: int = Field(10_000, ge=1, description="open connections of one process")
+    header_timeout_s: Seconds = Field(10.0, description="for the head of a request to arrive")
+    body_timeout_s: Seconds = Field(60.0, description="for the body of a request to arrive")
+    idle_timeout_s: Seconds = Field(75.0, description="between two requests of a connection")
+    heartbeat_s: Seconds = Field(15.0, description="upstream silence before a stream's comment")
+
+    @property
+    def processes(self) -> int:
+        """How many processes serve: `workers`, or one a core."""
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def address(self) -> str:
+        """How clients reach us, without a trailing slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+class StorageSettings(Section):
+    """`[storage]`: the database."""
+
+    url: str = Field(
+        "embedded:",
+        repr=False,
+        description="embedded: or mongodb://… (a replica set; one node is enough)",
+    )
+    database: Annotated[str, Field(min_length=1)] = Field(
+        "ezkielyna", description="name of the database"
+    )
+    driver: Literal["motor", "pymongo"] = Field(
+        "motor", description="motor, or pymongo for PyMongo's own asyncio client"
+    )
+
+
+class RedisSettings(Section):
+    """`[redis]`: for limits that many machines share."""
+
+    url: str = Field("", repr=False, description="redis://… or empty for none")
+
+
+class AccountSettings(Section):
+    """`[accounts]`: how accounts come to be."""
+
+    signup: bool = Field(True, description="whether strangers may create an account")
+    signup_credit: Usd = Field(500_000_000, description="credit of a new account, in USD")
+    plan: str = Field("default", description="plan of a new account")
+    require_verified_email: bool = Field(
+        True, description="whether keys work only after the e-mail address is verified"
+    )
+
+
+class MailSettings(Section):
+    """`[mail]`: how messages leave."""
+
+    url: str = Field(
+        "console:",
+        repr=False,
+        description="console: or file:FOLDER (one .eml a message) or smtp://USER:PASSWORD@HOST:587",
+    )
+    sender: str = Field("Ezkielyna <no-reply@localhost>", description="the From of every message")
+
+
+class PlanSettings(Section):
+    """`[plans.NAME]`: what an account may do; 0 means no limit."""
+
+    rpm: Count = Field(60, description="requests a minute")
+    tpm: Count = Field(200_000, description="tokens a minute")
+    tpd: Count = Field(0, description="tokens a day")
+    concurrency: Count = Field(20, description="requests at once")
+    models: Names = Field(("*",), description="names, or prefix patterns such as gpt-4o*")
+    billing: str = Field("per-token", description="kind of billing policy")
+    limiter: str = Field("memory", description="kind of rate limiter")
+
+    def plan(self, name: str) -> Plan:
+        """Return the plan that a request carries."""
+        return Plan(name=name, **self.model_dump())
+
+
+RATE_KEYS: Mapping[str, Bucket] = {
+    "input": "input",
+    "cached_input": "cached_input",
+    "cache_write": "cache_write",
+    "output": "output",
+    "audio_in": "audio_in",
+    "audio_out": "audio_out",
+    "image": "images",
+}
+"""The price keys of a model, and the bucket of usage each one prices."""
+
+
+class ModelSettings(Section):
+    """`[models."NAME"]`: a public model, the provider behind it, and its price."""
+
+    provider: str = Field(description="name of a [providers.…] table")
+    upstream_model: str = Field(
+        "", description="its name at the upstream; the public name if empty"
+    )
+    input: Usd | None = Field(None, description="USD per million input tokens")
+    cached_input: Usd | None = Field(None, description="read from a cache; as input when absent")
+    cache_write: Usd | None = Field(None, description="written to a cache; as input when absent")
+    output: Usd | None = Field(None, description="USD per million output tokens, reasoning too")
+    audio_in: Usd | None = Field(None, description="audio tokens in; as input when absent")
+    audio_out: Usd | None = Field(None, description="audio tokens out; as output when absent")
+    image: Usd | None = Field(None, description="USD per image, where sold by the piece")
+    priced_on: Day | None = Field(None, description="the day on which this was the list price")
+    context: Count = Field(0, description="tokens that go in and come out together; 0: unknown")
+    max_output: Count = Field(0, description="most output tokens of one answer; 0: unknown")
+    owned_by: str = Field("", description="who made it; the provider's name when empty")
+    display_name: str = Field("", description="its name for people; the public name when empty")
+    created: Day | None = Field(None, description="the day it appeared, shown by /models")
+
+    @property
+    def price(self) -> Price:
+        """The price; its version is a hash of the rates, so that equal rates are one version.
+
+        `load` refuses a model without one.
+        """
+        rates = {
+            bucket: rate
+            for key, bucket in RATE_KEYS.items()
+            if (rate := getattr(self, key)) is not None
+        }
+        assert rates
+        canonical = orjson.dumps(rates, option=orjson.OPT_SORT_KEYS)
+        return Price(hashlib.sha256(canonical).hexdigest()[:12], rates)
+
+    @property
+    def created_at(self) -> int:
+        """`created` in Unix seconds, 0 when unknown."""
+        if self.created is None:
+            return 0
+        return int(datetime.combine(self.created, time(), UTC).timestamp())
+
+
+class Settings(Section):
+    """The whole configuration. Built by `load`, which knows where every value came from."""
+
+    plugins: Names = Field((), description="entry-point names of plugins to load, in order")
+    server: ServerSettings = Field(ServerSettings(), description="where and how to listen")
+    storage: StorageSettings = Field(StorageSettings(), description="the database")
+    redis: RedisSettings = Field(RedisSettings(), description="for limits many machines share")
+    providers: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        repr=False,
+        description="upstreams by a name of your own; `kind` is what a plugin offers, the other "
+        "keys are that kind's",
+    )
+    models: dict[str, ModelSettings] = Field(default_factory=dict, description="public models")
+    plans: dict[str, PlanSettings] = Field(
+        default_factory=lambda: {"default": PlanSettings()}, description="what accounts may do"
+    )
+    accounts: AccountSettings = Field(AccountSettings(), description="how accounts come to be")
+    mail: MailSettings = Field(MailSettings(), description="how messages leave")
+
+    _origins: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    def origin(self, *path: str) -> str:
+        """Return the file or variable that set this key, or else the nearest table above it."""
+        return origin_of(self._origins, path)
+
+
+def origin_of(origins: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> str:
+    """Return where a key, or else the nearest table above it, was last written."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return origins[path[:length]]
+    return "defaults"
