@@ -11,7 +11,7 @@ from ezkielyna.contract.provider import Provider
 from ezkielyna.gateway.admission import Admission
 from ezkielyna.gateway.api import Api
 from ezkielyna.gateway.authentication import Authentication
-from ezkielyna.gateway.catalogue import Catalogue
+from ezkielyna.gateway.catalogue import build_catalogue
 from ezkielyna.gateway.delegates import ApiRouter
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.pipeline import Pipeline
@@ -38,7 +38,7 @@ class App:
         self.settings = settings
         self.data = data
         self._registries = registries
-        self._catalogue = Catalogue(settings, registries)
+        self._catalogue = build_catalogue(settings, registries)
         self._authentication = Authentication(Keys(database, secret))
         self._ledger = Ledger(database, data)
         self._upstream = Upstream()
@@ -46,10 +46,7 @@ class App:
         admission = Admission(
             self._catalogue.plans,
             settings.accounts.plan,
-            {
-                kind: limiter(settings.server.processes)
-                for kind, limiter in registries.limiters.items()
-            },
+            self._catalogue.limiters,
             require_verified_email=settings.accounts.require_verified_email,
         )
         self.pipeline = Pipeline(

@@ -163,7 +163,7 @@ class Supervisor:
     def _start(self) -> None:
         """Start a worker and wait until it accepts connections."""
         read, write = os.pipe()
-        worker = subprocess.Popen(
+        worker = subprocess.Popen(  # noqa: S603 - our own command line
             self._command, env={**os.environ, READY_FD: str(write)}, pass_fds=(write,)
         )
         self._workers[worker.pid] = worker

@@ -6,6 +6,7 @@ from functools import partial
 
 import orjson
 
+from ezkielyna.contract.context import Plan
 from ezkielyna.contract.errors import InvalidRequest
 from ezkielyna.contract.requests import Endpoint
 from ezkielyna.gateway.admission import Admission, standing_headers
@@ -57,26 +58,23 @@ class Api:
 
     async def _models(self, call: Call) -> None:
         """List what this key may use."""
-        identity = await self._identify(call)
-        plan = self._admission.plan(identity.account)
-        limit = _limit(call.argument("limit"))
-        document = self._catalogue.listing(plan, identity.key, limit)
+        identity, plan = await self._identify(call)
+        limit, after = _limit(call.argument("limit")), call.argument("after_id")
+        document = self._catalogue.listing(plan, identity.key, limit=limit, after=after)
         call.reply.answer(orjson.dumps(document))
 
     async def _model(self, call: Call) -> None:
         """Show one model; its name may contain slashes."""
-        identity = await self._identify(call)
-        model = self._catalogue.model(call.path.removeprefix(MODEL_PREFIX))
-        plan = self._admission.plan(identity.account)
-        self._admission.allow(identity.account, identity.key, plan, model)
-        call.reply.answer(orjson.dumps(self._catalogue.document(model)))
+        identity, plan = await self._identify(call)
+        name = call.path.removeprefix(MODEL_PREFIX)
+        call.reply.answer(orjson.dumps(self._catalogue.document(name, plan, identity.key)))
 
-    async def _identify(self, call: Call) -> Identity:
+    async def _identify(self, call: Call) -> tuple[Identity, Plan]:
         identity = await self._authentication.identify(call.key)
         plan = self._admission.plan(identity.account)
         standing = self._admission.standing(identity.account, identity.key, plan)
         call.reply.add_headers(standing_headers(standing))
-        return identity
+        return identity, plan
 
 
 def _limit(value: str | None) -> int | None:

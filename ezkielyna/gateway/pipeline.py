@@ -68,7 +68,7 @@ class Pipeline:
         ctx = self._understand(endpoint, call, identity)
         async with self._admission.permit(ctx) as admitted:
             call.reply.add_headers(standing_headers(admitted.permit.standing))
-            charge = Charge(ctx, self._catalogue.policy(ctx.plan))
+            charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing])
             await charge.reserve(self._ledger)
             async with settled(charge, admitted) as ending:
                 answer = await self._attempt(ctx, call.reply, charge, ending)

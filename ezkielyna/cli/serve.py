@@ -1,0 +1,87 @@
+"""`ezkielyna serve`: run the gateway."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import click
+
+from ezkielyna.cli.options import Setup, command_options, run
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 for a free one.")
+@click.option("--workers", type=click.IntRange(0, 512), help="Processes; 0 for one a core.")
+@click.option("--demo", is_flag=True, help="Add simulated models and a demo account.")
+@command_options
+def serve(
+    host: str | None, port: int | None, workers: int | None, demo: bool, setup: Setup
+) -> None:
+    """Run the gateway until SIGTERM, which drains it.
+
+    Prints `listening on http://H:P` when it accepts connections.
+    """
+    from ezkielyna import server
+
+    setup = setup.amended(demo=demo, server={"host": host, "port": port, "workers": workers})
+    settings = setup.settings
+    if server.supervised():
+        _work(setup, server.bound_socket(settings.server.host, settings.server.port), None)
+        return
+    server.refuse_taken_port(settings.server.host, settings.server.port)
+    sock = server.bound_socket(settings.server.host, settings.server.port)
+    settled = _with_port(setup, sock.getsockname()[1])
+    if settings.server.processes == 1:
+        _work(settled, sock, _announcement(settled, demo))
+    else:
+        _supervise(settled, _announcement(settled, demo))
+
+
+def _work(setup: Setup, sock: socket.socket, announcement: str | None) -> None:
+    """Serve in this process."""
+    from ezkielyna import server
+    from ezkielyna.plugins import load_plugins
+
+    def ready() -> None:
+        if announcement is None:
+            server.tell_supervisor()
+        else:
+            click.echo(announcement)
+
+    registries = load_plugins(setup.settings)
+    server.Worker(setup.settings, registries, setup.data, setup.secret).run(sock, ready)
+
+
+def _supervise(setup: Setup, announcement: str) -> None:
+    """Serve in several processes; the port is settled before the first one starts."""
+    from ezkielyna import server
+
+    settings = setup.settings.server
+    command = [*server.this_command(), "--port", str(settings.port)]
+    server.Supervisor(command, settings.processes).run(lambda: click.echo(announcement))
+
+
+def _with_port(setup: Setup, port: int) -> Setup:
+    """Return the setup with the port that the system chose."""
+    tables: dict[str, Any] = {name: dict(table) for name, table in setup.options.items()}
+    tables.setdefault("server", {})["port"] = port
+    return setup.amended(demo=setup.demo, **tables)
+
+
+def _announcement(setup: Setup, demo: bool) -> str:
+    """Return what is printed when connections are accepted."""
+    server = setup.settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    line = f"listening on http://{host}:{server.port}"
+    return f"{run(_greeting(setup))}\n{line}" if demo else line
+
+
+async def _greeting(setup: Setup) -> str:
+    from ezkielyna.demo import demo_key, greeting
+
+    async with setup.storage() as database:
+        key = await demo_key(database, setup.data, setup.secret, setup.settings.accounts.plan)
+    model = next(iter(setup.settings.models))
+    return greeting(setup.settings.server.address, model, key)
