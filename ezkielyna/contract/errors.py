@@ -27,9 +27,12 @@ GatewayError                status  type
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
+
+if TYPE_CHECKING:
+    from ezkielyna.contract.limiter import Standing
 
 
 class GatewayError(Exception):
@@ -180,13 +183,19 @@ class HeadersTooLarge(GatewayError):
 
 
 class RateLimited(GatewayError):
-    """A limit is reached; `retry_after_s` says when the retry passes and is always given."""
+    """A limit is reached; `retry_after_s` says when the retry passes and is always given.
+
+    `standing`, where the limiter gives it, fills the answer's `x-ratelimit-…` headers.
+    """
 
     status = 429
     type = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float, standing: Standing | None = None
+    ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+        self.standing = standing
 
 
 class ServerError(GatewayError):

@@ -1,0 +1,35 @@
+"""The billing policy `per-token`: the catalogue's price for every bucket of usage."""
+
+from __future__ import annotations
+
+from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.money import TOKENS_PER_RATE, Bill, Nano, checked
+from ezkielyna.contract.usage import Bucket, Usage
+
+GOES_IN: tuple[Bucket, ...] = ("input", "cached_input", "cache_write", "audio_in")
+COMES_OUT: tuple[Bucket, ...] = ("output", "reasoning", "audio_out")
+
+
+class PerToken(BillingPolicy):
+    """Every bucket at the model's own rate; images by the piece where they are sold so."""
+
+    kind = "per-token"
+
+    def quote(self, ctx: RequestContext) -> Nano:
+        """Return the price of usage at the context's bounds, all of it at the worst rate.
+
+        It is at least the price of every usage with `input_total <= input_bound`,
+        `output_total <= output_bound` and `images <= choices`.
+        """
+        rate = ctx.model.price.rate
+        exact = (
+            ctx.input_bound * max(map(rate, GOES_IN))
+            + ctx.output_bound * max(map(rate, COMES_OUT))
+            + ctx.request.choices() * rate("images") * TOKENS_PER_RATE
+        )
+        return checked(-(-exact // TOKENS_PER_RATE))
+
+    def price(self, ctx: RequestContext, usage: Usage) -> Bill:
+        """Return the bill at the price that the context carries."""
+        return ctx.model.price.bill(usage)
