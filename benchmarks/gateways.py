@@ -1,0 +1,213 @@
+"""What is measured, started and pinned: a direct line, nginx, this gateway, any address."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.processes import NotStarted, Started, command_line, family, free_port, pin, shown
+
+_DATABASE = "secantus"  # in the command line of the embedded database
+_EMAIL = "bench@example.com"
+_PATIENCE_S = 30.0
+
+_NGINX = """
+daemon off; pid {folder}/pid; error_log stderr warn; worker_processes 1; worker_rlimit_nofile 20000;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  upstream scripted {{
+    server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://scripted; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off; proxy_read_timeout 3600s;
+    }}
+  }}
+}}
+"""
+
+_OURS = """
+plugins = ["openai"]
+[server]
+host = "127.0.0.1"
+port = {port}
+workers = 1
+wire = "{wire}"
+[storage]
+url = "embedded:"
+[providers.scripted]
+kind = "openai"
+base_url = "http://127.0.0.1:{upstream}/v1"
+api_key = "none"
+[plans.default]
+rpm = 1000000000
+tpm = 1000000000000
+concurrency = 1000000
+models = ["*"]
+[accounts]
+require_verified_email = false
+"""
+
+_MODEL = """
+[models."{name}"]
+provider = "scripted"
+input = {input}
+output = {output}
+context = 128000
+max_output = 16384
+"""
+
+
+class Absent(Exception):
+    """What should be measured cannot be started here; the text says why."""
+
+
+@dataclass(slots=True)
+class Subject:
+    """One column of the table. `pids` are the processes that serve; none when unknown."""
+
+    name: str
+    url: str
+    key: str = ""
+    prefix: str = "bench"
+    pids: list[int] = field(default_factory=list)
+    version: str = ""
+    command: str = ""
+    idle_kib: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where gateways are started; `scripts` are the model names, without prefix, they must know."""
+
+    folder: Path
+    upstream: int
+    gateway_cores: Sequence[int]
+    other_cores: Sequence[int]
+    scripts: Sequence[str]
+    running: ExitStack
+
+    def start(self, name: str, command: Sequence[str], port: int, cores: Iterable[int]) -> Started:
+        """Start a process that ends with the stage; raises NotStarted."""
+        started = Started(command, cores, self.folder / f"{name}.log")
+        self.running.callback(started.stop)
+        started.wait_listening(port)
+        return started
+
+
+def direct(stage: Stage) -> list[Subject]:
+    """Return the line without a gateway: what load generator and upstream can do."""
+    return [Subject("direct", f"http://127.0.0.1:{stage.upstream}/v1")]
+
+
+def nginx(stage: Stage) -> list[Subject]:
+    """Start one nginx worker that passes everything on; raises Absent without nginx."""
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        raise Absent("no nginx on the PATH nor in /usr/sbin")
+    folder = stage.folder / "nginx"
+    folder.mkdir()
+    port = free_port()
+    text = _NGINX.format(folder=folder, upstream=stage.upstream, port=port)
+    (folder / "nginx.conf").write_text(text)
+    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    started = stage.start("nginx-process", command, port, stage.gateway_cores)
+    told = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
+    return [
+        Subject(
+            "nginx",
+            f"http://127.0.0.1:{port}/v1",
+            pids=family(started.pid),
+            version=told.strip().rpartition("/")[2],
+            command=shown(command),
+        )
+    ]
+
+
+def ours(wire: str, *, priced: bool) -> Callable[[Stage], list[Subject]]:
+    """Return what starts this gateway on a wire: one subject without money, one with, if priced."""
+
+    def start(stage: Stage) -> list[Subject]:
+        program = str(Path(sys.executable).with_name("ezkielyna"))
+        if not Path(program).exists():
+            raise Absent(f"{program} is not installed")
+        folder = stage.folder / f"ours-{wire}"
+        folder.mkdir()
+        port = free_port()
+        config = folder / "ezkielyna.toml"
+        config.write_text(_configuration(stage, wire, port))
+        common = ["--config", str(config), "--data", str(folder / "data")]
+        command = [program, "serve", *common, "--port", str(port)]
+        try:
+            started = stage.start(f"ours-{wire}", command, port, stage.gateway_cores)
+            key = _make_key(program, common)
+        except NotStarted as reason:
+            raise Absent(str(reason)) from reason
+        pids = _serving(started.pid, stage.other_cores)
+        one = f"ours, {wire}"
+        url = f"http://127.0.0.1:{port}/v1"
+        rest = (pids, _our_version(), shown(command))
+        subjects = [Subject(one, url, key, "bench", *rest)]
+        if priced:
+            subjects.append(Subject(f"{one}, money", url, key, "priced", *rest))
+        return subjects
+
+    return start
+
+
+def given(name: str, url: str, key: str) -> Callable[[Stage], list[Subject]]:
+    """Return the subject of an address; its gateway must lead to the scripted upstream."""
+    return lambda stage: [Subject(name, url, key)]
+
+
+def _configuration(stage: Stage, wire: str, port: int) -> str:
+    text = _OURS.format(port=port, wire=wire, upstream=stage.upstream)
+    for script in stage.scripts:
+        text += _MODEL.format(name=f"bench-{script}", input="0", output="0")
+        text += _MODEL.format(name=f"priced-{script}", input="2.50", output="10.00")
+    return text
+
+
+def _make_key(program: str, common: Sequence[str]) -> str:
+    """Create an account with money and return a key of it; raises NotStarted."""
+    _told([program, "accounts", "create", _EMAIL, "--credit", "1000000", "--verified", *common])
+    told = _told([program, "keys", "create", _EMAIL, "--json", *common])
+    key: str = json.loads(told)["key"]
+    return key
+
+
+def _told(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    if done.returncode:
+        raise NotStarted(f"{shown(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+    return done.stdout
+
+
+def _serving(pid: int, other_cores: Iterable[int]) -> list[int]:
+    """Return the processes that serve; the embedded database moves to the other cores."""
+    serving = []
+    for one in family(pid):
+        if _DATABASE in command_line(one):
+            pin(one, other_cores)
+        else:
+            serving.append(one)
+    return serving
+
+
+def _our_version() -> str:
+    try:
+        return version("ezkielyna")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,138 @@
+"""Processes to measure: started on chosen cores, watched from outside through /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_START_S = 30.0
+_STOP_S = 15.0
+
+
+class NotStarted(Exception):
+    """A process did not come up; the text says what it wrote last."""
+
+
+class Started:
+    """A process of ours: pinned, its output in a file, gone when `stop` returns."""
+
+    def __init__(self, command: Sequence[str], cores: Iterable[int], log: Path) -> None:
+        wanted = set(cores)
+        # The surroundings must not configure what is measured.
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("EZKIELYNA_")}
+        self.command = list(command)
+        self._log = log
+        with log.open("wb") as output, on_cores(wanted):
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=clean,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The id of the process itself."""
+        return self._process.pid
+
+    def wait_listening(self, port: int, seconds: float = _START_S) -> None:
+        """Return when the port accepts; raises NotStarted when it does not, or the process ends."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            time.sleep(0.05)
+        raise NotStarted(f"{' '.join(self.command)} does not listen on {port}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of what the process wrote."""
+        return self._log.read_text(errors="replace")[-800:].strip() or "(it wrote nothing)"
+
+    def stop(self) -> None:
+        """End the process: kindly, then by force."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def on_cores(cores: Iterable[int]) -> Iterator[None]:
+    """Run on these cores; processes started meanwhile stay on them."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(cores))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def family(pid: int) -> list[int]:
+    """Return the process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def command_line(pid: int) -> str:
+    """Return the command of a process, "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Move every thread of a process to the cores."""
+    wanted = set(cores)
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), wanted)
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Return the CPU time that the processes have used, in seconds; those gone count nothing."""
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / _TICKS
+    return total
+
+
+def memory_kib(pids: Iterable[int]) -> int:
+    """Return the memory that is the processes' own (proportional set size), in KiB."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+    return total
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as it would be typed."""
+    return subprocess.list2cmdline(command)
