@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from ezkielyna.storage import keeper
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Driver, connect
 from ezkielyna.storage.errors import StorageAway, StorageError
+from ezkielyna.storage.schema import prepare
 
 EMBEDDED = "embedded:"
 PROGRAM = "secantusd-py"
@@ -40,17 +41,18 @@ async def open_storage(
 ) -> AsyncIterator[Database]:
     """Open the database that `storage.url` names: `embedded:` in `data`, or `mongodb://…`.
 
-    Raises StorageAway when it cannot be reached, StorageError for a url that cannot be used.
+    It has its schema.
+
+    Raises StorageAway when it cannot be reached, SchemaMismatch for documents of another version,
+    StorageError for a url that cannot be used.
     """
-    if url != EMBEDDED:
+    async with AsyncExitStack() as stack:
+        if url == EMBEDDED:
+            url = await stack.enter_async_context(embedded_database(data))
         opened = await connect(url, database, driver, count=count)
-        async with _closing(opened):
-            yield opened
-        return
-    async with embedded_database(data) as address:
-        opened = await connect(address, database, driver, count=count)
-        async with _closing(opened):
-            yield opened
+        stack.push_async_callback(opened.close)
+        await prepare(opened)
+        yield opened
 
 
 @asynccontextmanager
@@ -127,14 +129,6 @@ class _Starter:
                 start_new_session=True,
                 check=False,
             )
-
-
-@asynccontextmanager
-async def _closing(database: Database) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await database.close()
 
 
 async def _share(lock: IO[str]) -> None:

@@ -6,6 +6,8 @@ StorageError            anything the database or its driver refused
 ├── Duplicate           a document with this unique value is already there
 ├── Conflict            another transaction was first; try again
 ├── Invalid             a document breaks the schema or cannot be stored
+├── Missing             there is no such account, key or other document
+├── Overdrawn           the money is not there, or not free
 └── SchemaMismatch      the database was written by a newer or unknown version
 ```
 
@@ -63,6 +65,14 @@ class Conflict(StorageError):
 
 class Invalid(StorageError):
     """A document breaks the collection's schema, or holds what BSON cannot store."""
+
+
+class Missing(StorageError):
+    """There is no such document; the message names what was looked for."""
+
+
+class Overdrawn(StorageError):
+    """A correction would take more than the account has free."""
 
 
 class SchemaMismatch(StorageError):

@@ -1,0 +1,165 @@
+"""API keys: stored as a fingerprint, found with their account in one command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import Int64
+from pymongo import UpdateOne
+
+from ezkielyna.contract.context import Account, Key
+from ezkielyna.contract.money import Nano
+from ezkielyna.storage.accounts import account_of
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.driver import Document
+from ezkielyna.storage.errors import Missing
+from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
+
+PURPOSE = "api-key"
+
+_WITH_ACCOUNT: Sequence[Mapping[str, Any]] = (
+    {
+        "$lookup": {
+            "from": "accounts",
+            "localField": "account",
+            "foreignField": "_id",
+            "as": "accounts",
+        }
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key as people see it; never the key itself. `models` empty: all that the plan allows."""
+
+    id: str
+    account: str
+    name: str
+    hint: str
+    models: tuple[str, ...]
+    expires_at: datetime | None
+    limit: Nano | None
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    def state(self, now: datetime) -> str:
+        """Return `active`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at and self.expires_at <= now else "active"
+
+
+def key_of(document: Document) -> Key:
+    """Return what the request path needs of a key's document."""
+    expires_at = document.get("expires_at")
+    limit = document.get("limit")
+    return Key(
+        id=document["_id"],
+        account=document["account"],
+        name=document["name"],
+        models=tuple(document.get("models", ())),
+        expires_at=expires_at.timestamp() if expires_at else 0.0,
+        revoked=document.get("revoked_at") is not None,
+        limit=None if limit is None else int(limit),
+    )
+
+
+class Keys:
+    """The collection `keys`. `secret` is the server's: with another one no key is found."""
+
+    def __init__(self, database: Database, secret: bytes) -> None:
+        self._keys = database["keys"]
+        self._subkey = derived(secret, PURPOSE)
+
+    async def create(
+        self,
+        account_id: str,
+        *,
+        name: str,
+        models: Sequence[str] = (),
+        expires_at: datetime | None = None,
+        limit: Nano | None = None,
+        key: str | None = None,
+    ) -> tuple[KeyRecord, str]:
+        """Make a key and return it with its text, which nobody can tell again.
+
+        `key` takes a text that `generate` made before. Raises Duplicate where that is a key.
+        """
+        text = key or generate()
+        document: Document = {
+            "_id": identifier("key"),
+            "account": account_id,
+            "hash": fingerprint(self._subkey, text),
+            "name": name,
+            "hint": hint(text),
+            "models": list(models),
+            "expires_at": expires_at,
+            "limit": None if limit is None else Int64(limit),
+            "created_at": datetime.now(UTC),
+            "revoked_at": None,
+        }
+        await self._keys.insert_one(document)
+        return _record(document), text
+
+    async def find(self, key: str) -> tuple[Key, Account] | None:
+        """Return the key and its account, revoked or not; None when there is no such key."""
+        query = {"hash": fingerprint(self._subkey, key)}
+        found = [pair async for pair in self._with_accounts(query)]
+        return found[0] if found else None
+
+    async def refresh(self, ids: Iterable[str]) -> dict[str, tuple[Key, Account]]:
+        """Return those of the keys that still exist, by id, with their accounts; one command."""
+        found = self._with_accounts({"_id": {"$in": list(ids)}})
+        return {key.id: (key, account) async for key, account in found}
+
+    async def list(self, account_id: str) -> Sequence[KeyRecord]:
+        """Return all keys of an account, oldest first, revoked ones too."""
+        found = self._keys.find({"account": account_id}, sort=[("created_at", 1), ("_id", 1)])
+        return [_record(document) async for document in found]
+
+    async def revoke(self, key_id: str) -> KeyRecord:
+        """Revoke a key for ever; one that is revoked stays as it was. Raises Missing."""
+        await self._keys.update_one(
+            {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": datetime.now(UTC)}}
+        )
+        document = await self._keys.find_one({"_id": key_id})
+        if document is None:
+            raise Missing(f"there is no key {key_id}")
+        return _record(document)
+
+    async def touch(self, used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; an earlier time than the noted one changes nothing."""
+        if used:
+            await self._keys.bulk_write(
+                [
+                    UpdateOne({"_id": id_}, {"$max": {"last_used_at": at}})
+                    for id_, at in used.items()
+                ],
+                ordered=False,
+            )
+
+    async def _with_accounts(self, query: Document) -> AsyncIterator[tuple[Key, Account]]:
+        async for document in self._keys.aggregate([{"$match": query}, *_WITH_ACCOUNT]):
+            for account in document["accounts"]:
+                yield key_of(document), account_of(account)
+
+
+def _record(document: Document) -> KeyRecord:
+    limit = document.get("limit")
+    return KeyRecord(
+        id=document["_id"],
+        account=document["account"],
+        name=document["name"],
+        hint=document["hint"],
+        models=tuple(document["models"]),
+        expires_at=document.get("expires_at"),
+        limit=None if limit is None else int(limit),
+        created_at=document["created_at"],
+        last_used_at=document.get("last_used_at"),
+        revoked_at=document.get("revoked_at"),
+    )
