@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is left of the limits after a request was counted; None where there is no limit.
 
     `reset_…_s` is the time until the limit is whole again, in seconds.

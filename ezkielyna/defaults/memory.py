@@ -54,11 +54,10 @@ class MemoryLimiter(RateLimiter):
         counts = self._counts(ctx.account.id, ctx.plan, now)
         output = ctx.output_bound
         charge = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
-        refusal = counts.refusal(now, charge)
-        if refusal is not None:
-            raise refusal
-        counts.take(now, charge)
-        return MemoryPermit(self._clock, counts, charge, counts.standing(now))
+        standing = counts.take(now, charge)
+        if standing is None:
+            raise counts.refusal(now, charge)
+        return MemoryPermit(self._clock, counts, charge, standing)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left of the limits in this process; counts nothing."""
@@ -116,8 +115,7 @@ class MemoryPermit(Permit):
         counts, self._counts = self._counts, None
         if counts is None:
             return
-        used = usage.total if usage is not None else 0
-        counts.give_back(self._clock(), self._charge - used)
+        counts.give_back(self._clock, self._charge, usage.total if usage is not None else 0)
 
 
 class Rate:
@@ -135,10 +133,7 @@ class Rate:
         self.full = limit * period
 
     def wait(self, level: int, tokens: int) -> int:
-        """Return the nanoseconds until the bucket has these tokens; 0 or less when it has them.
-
-        A full bucket takes a request of any size: else the largest would wait for ever.
-        """
+        """Return the nanoseconds until it holds these tokens or is full; 0 or less when it does."""
         return -((level - min(tokens * self.weight, self.full)) // self.limit)
 
 
@@ -170,48 +165,82 @@ class Counts:
         self.day = quota.day.full if quota.day else 0
         self.running = 0
 
-    def refusal(self, now: int, tokens: int) -> RateLimited | None:
-        """Return the error that names the limit to wait for longest, or None; takes nothing."""
+    def take(self, now: int, tokens: int) -> Standing | None:
+        """Count a request and return what is left; None, and nothing counted, where a limit is
+        reached. A full bucket takes a request of any size: else the largest would wait for ever.
+        """
         self.refill(now)
         quota = self.quota
-        wait, limit = 0, ""
-        if quota.interval and (ahead := self.arrival - now - quota.burst) > wait:
-            wait, limit = ahead, f"{quota.plan.rpm} requests a minute"
-        if quota.minute and (more := quota.minute.wait(self.minute, tokens)) > wait:
-            wait, limit = more, f"{quota.plan.tpm} tokens a minute"
-        if quota.day and (more := quota.day.wait(self.day, tokens)) > wait:
-            wait, limit = more, f"{quota.plan.tpd} tokens a day"
-        if quota.slots and self.running >= quota.slots and wait < SLOT_RETRY:
-            wait, limit = SLOT_RETRY, f"{quota.plan.concurrency} requests at once"
-        return self._refused(now, wait, limit) if wait > 0 else None
-
-    def take(self, now: int, tokens: int) -> None:
-        """Count a request that `refusal` had nothing against at the same moment."""
-        quota = self.quota
-        if quota.interval:
-            self.arrival = (self.arrival if self.arrival > now else now) + quota.interval
-        self._charge(tokens)
+        minute, day = quota.minute, quota.day
+        arrival = self.arrival if self.arrival > now else now
+        if (
+            arrival - now > quota.burst
+            or (quota.slots and self.running >= quota.slots)
+            or (minute and self.minute < minute.full and self.minute < tokens * minute.weight)
+            or (day and self.day < day.full and self.day < tokens * day.weight)
+        ):
+            return None
+        self.arrival = arrival + quota.interval
+        if minute:
+            self.minute -= tokens * minute.weight
+        if day:
+            self.day -= tokens * day.weight
         self.running += 1
+        return self.standing(now)
 
-    def give_back(self, now: int, tokens: int) -> None:
-        """Free the slot and return tokens; a negative number charges more."""
-        self.refill(now)
-        self._charge(-tokens)
+    def give_back(self, clock: Callable[[], int], charged: int, used: int) -> None:
+        """Free the slot, and correct the tokens that were charged."""
         self.running -= 1
         assert self.running >= 0
+        if used == charged:
+            return
+        if used > charged:
+            # What flowed over the brim until now is lost; a refund needs no such care.
+            self.refill(clock())
+        minute, day = self.quota.minute, self.quota.day
+        if minute:
+            level = self.minute + (charged - used) * minute.weight
+            self.minute = level if level < minute.full else minute.full
+        if day:
+            level = self.day + (charged - used) * day.weight
+            self.day = level if level < day.full else day.full
+
+    def refusal(self, now: int, tokens: int) -> RateLimited:
+        """Return the error for what `take` refused; it names the limit to wait for longest."""
+        quota = self.quota
+        waits = [(self.arrival - now - quota.burst, f"{quota.plan.rpm} requests a minute")]
+        if quota.minute:
+            wait = quota.minute.wait(self.minute, tokens)
+            waits.append((wait, f"{quota.plan.tpm} tokens a minute"))
+        if quota.day:
+            waits.append((quota.day.wait(self.day, tokens), f"{quota.plan.tpd} tokens a day"))
+        if quota.slots and self.running >= quota.slots:
+            waits.append((SLOT_RETRY, f"{quota.plan.concurrency} requests at once"))
+        wait, limit = max(waits)
+        # Whole milliseconds, rounded up: a float of seconds may be a nanosecond short.
+        retry_after_s = -(-wait // MILLISECOND) / 1000
+        return RateLimited(
+            f"Rate limit reached: {limit}. Try again in {retry_after_s:g} seconds.",
+            retry_after_s=retry_after_s,
+            standing=self.standing(now),
+        )
 
     def standing(self, now: int) -> Standing:
-        """Return what is left now; what the next request may still have is at least that."""
+        """Return what is left at the moment of the last refill."""
         quota = self.quota
+        plan, interval, minute = quota.plan, quota.interval, quota.minute
         ahead = self.arrival - now if self.arrival > now else 0
-        interval, minute = quota.interval, quota.minute
+        left = (quota.burst - ahead) // interval + 1 if interval else None
+        if minute is None:
+            return Standing(plan.rpm or None, left, ahead / SECOND)
+        level = self.minute if self.minute > 0 else 0
         return Standing(
-            quota.plan.rpm or None,
-            max(0, (quota.burst - ahead) // interval + 1) if interval else None,
+            plan.rpm or None,
+            left,
             ahead / SECOND,
-            quota.plan.tpm or None,
-            max(0, self.minute // minute.weight) if minute else None,
-            -((self.minute - minute.full) // minute.limit) / SECOND if minute else 0.0,
+            plan.tpm,
+            level // minute.weight,
+            (minute.full - self.minute) // minute.limit / SECOND,
         )
 
     def whole(self, now: int) -> bool:
@@ -229,6 +258,7 @@ class Counts:
         """Go on under other limits: what was used of the old ones counts against the new."""
         self.refill(now)
         old, self.quota = self.quota, quota
+        self.arrival = min(self.arrival, now + quota.burst + quota.interval)
         self.minute = _moved(self.minute, old.minute, quota.minute)
         self.day = _moved(self.day, old.day, quota.day)
 
@@ -242,22 +272,6 @@ class Counts:
         if day:
             level = self.day + elapsed * day.limit
             self.day = level if level < day.full else day.full
-
-    def _charge(self, tokens: int) -> None:
-        minute, day = self.quota.minute, self.quota.day
-        if minute:
-            self.minute = min(self.minute - tokens * minute.weight, minute.full)
-        if day:
-            self.day = min(self.day - tokens * day.weight, day.full)
-
-    def _refused(self, now: int, wait: int, limit: str) -> RateLimited:
-        # Whole milliseconds, rounded up: a float of seconds may be a nanosecond short.
-        retry_after_s = -(-wait // MILLISECOND) / 1000
-        return RateLimited(
-            f"Rate limit reached: {limit}. Try again in {retry_after_s:g} seconds.",
-            retry_after_s=retry_after_s,
-            standing=self.standing(now),
-        )
 
 
 def _moved(level: int, old: Rate | None, new: Rate | None) -> int:
