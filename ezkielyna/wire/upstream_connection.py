@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.wire.call import Call
@@ -203,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._since = self._loop.time()
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             self._fault = UpstreamError("The upstream's answer is not HTTP.")
         try:
             self._deliver(call, len(data))
@@ -243,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header of the head or of the trailers."""
         key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
         headers = self._headers
         if len(headers) > 1000:
             raise ValueError("too many headers")

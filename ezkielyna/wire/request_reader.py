@@ -1,0 +1,173 @@
+"""Bytes → requests: llhttp's callbacks, and the limits that hold before anyone is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from tornado.httputil import HTTPHeaders, RequestStartLine
+
+from ezkielyna.contract.errors import (
+    GatewayError,
+    HeadersTooLarge,
+    InvalidRequest,
+    RequestTooLarge,
+)
+from ezkielyna.wire.request_connection import RequestConnection
+
+if TYPE_CHECKING:
+    from ezkielyna.wire.server_connection import ServerConnection
+
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class RequestReader:
+    """Parses what one connection sends; any split of the bytes gives the same requests.
+
+    `incoming` is the request whose body is being read, None between requests. `fault` is set once
+    the bytes cannot be read further; requests before it are whole.
+    """
+
+    __slots__ = (
+        "_head_bytes",
+        "_headers",
+        "_limits",
+        "_parser",
+        "_server",
+        "_unfinished_bytes",
+        "_url",
+        "fault",
+        "in_head",
+        "incoming",
+    )
+
+    def __init__(self, server: ServerConnection) -> None:
+        self._server = server
+        self._limits = server.limits
+        self.fault: GatewayError | None = None
+        self.incoming: RequestConnection | None = None
+        self.in_head = False
+        self._url = b""
+        self._headers = HTTPHeaders()
+        self._head_bytes = 0
+        self._unfinished_bytes = 0
+        self._parser = HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Parse one read; whole requests go to the server connection's queue."""
+        began_in_head = self.in_head
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except HttpParserError:
+            if self.fault is None:
+                self.fault = InvalidRequest("The request is not valid HTTP/1.1.")
+        if began_in_head and self.in_head:
+            # The parser keeps an unfinished line to itself: without this, one without an end
+            # would never be counted.
+            self._unfinished_bytes += len(data)
+            if self._unfinished_bytes > self._limits.header_bytes and self.fault is None:
+                self.fault = self._too_large_head()
+
+    # llhttp's callbacks. One that raises stops the parser; `fault` then says why.
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self.in_head = True
+        self._url = b""
+        self._headers = HTTPHeaders()
+        self._head_bytes = self._unfinished_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request target."""
+        self._url += url
+        self._head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which is counted and ignored."""
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._limits.header_bytes:
+            self._refuse(self._too_large_head())
+        if self.incoming is not None:
+            return
+        key = name.decode("latin-1")
+        text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
+        if key in self._headers:
+            self._headers.add(key, text)
+        else:
+            self._headers[key] = text  # llhttp has checked both; `add` would do so again
+
+    def on_headers_complete(self) -> None:
+        """Make the request, or stop where it can only be refused."""
+        parser, limits = self._parser, self._limits
+        self.in_head = False
+        if self._head_bytes > limits.header_bytes:
+            self._refuse(self._too_large_head())
+        version = parser.get_http_version()
+        method = parser.get_method().decode("ascii")
+        if version not in _VERSIONS or method == "CONNECT":
+            self._refuse(InvalidRequest("Only HTTP/1.1 is spoken here, and no CONNECT."))
+        hosts = len(self._headers.get_list("Host"))
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._refuse(InvalidRequest("The request needs exactly one Host header."))
+        if parser.should_upgrade():
+            return  # the parser stops, and `feed` reads the request again
+        target = self._url.decode("latin-1")
+        line = RequestStartLine(method, target, f"HTTP/{version}")
+        request = RequestConnection(self._server, line, self._headers)
+        request.keep_alive = parser.should_keep_alive()
+        length = self._headers.get("Content-Length")
+        if length is not None and int(length) > limits.max_body:
+            self._refuse(self._too_large_body())
+        request.expects_continue = self._headers.get("Expect", "").lower() == "100-continue"
+        self.incoming = request
+        self._server.queue.append(request)
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a part of the body."""
+        request = self.incoming
+        assert request is not None
+        request.received += len(piece)
+        if request.received > self._limits.max_body:
+            self._refuse(self._too_large_body())
+        if not request.finished:
+            request.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self.incoming is not None:
+            self.incoming.complete = True
+            self.incoming = None
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read the request again without its `Upgrade`, as RFC 9110 section 7.8 allows.
+
+        llhttp would take what follows for another protocol, and would lose the body of a POST that
+        offers h2c, as Java's HTTP client sends.
+        """
+        method = self._parser.get_method().decode("ascii")
+        lines = [f"{method} {self._url.decode('latin-1')} HTTP/1.1"]
+        for name, value in self._headers.get_all():
+            if name == "Connection":
+                kept = [
+                    word
+                    for part in value.split(",")
+                    if (word := part.strip()) and word.lower() not in ("upgrade", "http2-settings")
+                ]
+                lines.append(f"Connection: {', '.join(kept)}")
+            elif name not in ("Upgrade", "Http2-Settings"):
+                lines.append(f"{name}: {value}")
+        self._parser = HttpRequestParser(self)
+        self.feed("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)
+
+    def _refuse(self, error: GatewayError) -> None:
+        self.fault = self.fault or error
+        raise error
+
+    def _too_large_head(self) -> HeadersTooLarge:
+        limit = self._limits.header_bytes
+        return HeadersTooLarge(f"The headers are larger than {limit} bytes.")
+
+    def _too_large_body(self) -> RequestTooLarge:
+        return RequestTooLarge(f"The body is larger than {self._limits.max_body} bytes.")
