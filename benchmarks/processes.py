@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -55,16 +56,29 @@ class Started:
 
     def last_words(self) -> str:
         """Return the end of what the process wrote."""
-        return self._log.read_text(errors="replace")[-800:].strip() or "(it wrote nothing)"
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return " / ".join(lines[-3:])[-600:] or "it wrote nothing"
 
     def stop(self) -> None:
-        """End the process: kindly, then by force."""
+        """End the process and what it started: kindly, then by force."""
+        children = {pid: command_line(pid) for pid in family(self.pid)[1:]}
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for pid, command in children.items():
+            _end_left_over(pid, command)
+
+
+def _end_left_over(pid: int, command: str) -> None:
+    """End a child that outlived its parent; it is known by its command, for ids are used again."""
+    until = time.monotonic() + _STOP_S
+    while command and command_line(pid) == command:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM if time.monotonic() < until else signal.SIGKILL)
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ STREAM_HEAD = (
 _GRAMMAR = re.compile(
     r"(?:^|-|/)(?:(?P<plain>plain)"
     r"|burst-(?P<chunks>\d+)(?:-by-(?P<group>\d+))?(?P<nulls>-nulls)?"
-    r"|paced-(?P<rate>\d+(?:\.\d+)?)x(?P<seconds>\d+))$"
+    r"|paced-(?P<rate>\d+(?:\.\d+)?)x(?P<seconds>\d+(?:\.\d+)?))$"
 )
 _USAGE = (
     b'{"prompt_tokens":57,"completion_tokens":64,"total_tokens":121,'
@@ -60,7 +60,9 @@ def script_of(model: str) -> Script:
         return Script("plain")
     if found["rate"]:
         rate = float(found["rate"])
-        return Script("paced", chunks=round(rate * int(found["seconds"])), group=1, rate=rate)
+        return Script(
+            "paced", chunks=max(1, round(rate * float(found["seconds"]))), group=1, rate=rate
+        )
     return Script(
         "burst", int(found["chunks"]), int(found["group"] or 32), nulls=bool(found["nulls"])
     )
