@@ -1,0 +1,291 @@
+"""Every recorded answer, through the exchange, against what the upstream really said."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+
+from ezkielyna import ChatRequest
+from ezkielyna.testing.recordings import Recording, folder, recorded, recordings
+from ezkielyna_anthropic import AnthropicProvider
+
+Json = dict[str, Any]
+PROVIDER = AnthropicProvider("lab", AnthropicProvider.Settings(api_key="k"))
+FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def request(*, stream: bool, usage: bool = True) -> ChatRequest:
+    body: Json = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": usage}}
+    return ChatRequest.parse(orjson.dumps(body))
+
+
+STREAMED, PLAIN = request(stream=True), request(stream=False)
+
+
+def exchanged(recording: Recording, *cuts: int, asked: ChatRequest = STREAMED) -> bytes:
+    """Feed the recorded stream in pieces that end at the cuts."""
+    exchange = PROVIDER.exchange(asked, "claude-opus-4-6")
+    exchange.price = lambda usage: 1_234_567
+    body = recording.response.body
+    edges = [0, *cuts, len(body)]
+    out = [exchange.feed(body[a:b]) for a, b in pairwise(edges)]
+    return b"".join(out) + exchange.close()
+
+
+def upstream_events(body: bytes) -> Iterator[Json]:
+    for line in body.splitlines():
+        if line.startswith(b"data:"):
+            yield orjson.loads(line[5:])
+
+
+def message_of(recording: Recording) -> Json:
+    """Fold a recorded stream into the message it stands for, in the plainest way."""
+    body = recording.response.body
+    if recording.mode == "json":
+        return orjson.loads(body)
+    message: Json = {}
+    for event in upstream_events(body):
+        match event["type"]:
+            case "message_start":
+                message = event["message"]
+            case "content_block_start":
+                message["content"].append(dict(event["content_block"], raw=""))
+            case "content_block_delta":
+                block, delta = message["content"][event["index"]], event["delta"]
+                match delta["type"]:
+                    case "text_delta":
+                        block["text"] += delta["text"]
+                    case "thinking_delta":
+                        block["thinking"] += delta["thinking"]
+                    case "signature_delta":
+                        block["signature"] = delta["signature"]
+                    case "input_json_delta":
+                        block["raw"] += delta["partial_json"]
+            case "message_delta":
+                message |= event["delta"]
+                message["usage"] |= {k: v for k, v in event["usage"].items() if v is not None}
+    for block in message["content"]:
+        if block.pop("raw", ""):
+            block["input"] = "truncated" if message["stop_reason"] == "max_tokens" else None
+    return message
+
+
+def inputs_of(recording: Recording) -> list[tuple[str, str, Any]]:
+    """The calls as (id, name, arguments); arguments are text where the recording is a stream."""
+    if recording.mode == "json":
+        blocks = orjson.loads(recording.response.body)["content"]
+        return [(b["id"], b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]
+    calls: dict[int, list[Any]] = {}
+    for event in upstream_events(recording.response.body):
+        if event["type"] == "content_block_start" and event["content_block"]["type"] == "tool_use":
+            block = event["content_block"]
+            calls[event["index"]] = [block["id"], block["name"], ""]
+        elif event["type"] == "content_block_delta" and event["index"] in calls:
+            calls[event["index"]][2] += event["delta"]["partial_json"]
+    return [(id_, name, raw or "{}") for id_, name, raw in calls.values()]
+
+
+def chunks_of(output: bytes) -> list[Json]:
+    """Check the frame of our stream, and return its chunks."""
+    assert output.endswith(b"data: [DONE]\n\n")
+    lines = output.removesuffix(b"data: [DONE]\n\n").split(b"\n\n")
+    assert lines.pop() == b""
+    assert all(line.startswith(b"data: {") and b"\n" not in line for line in lines)
+    return [orjson.loads(line[6:]) for line in lines]
+
+
+def gathered(chunks: list[Json]) -> tuple[Json, Json]:
+    """Check the grammar of the chunks; return the answer's message and usage."""
+    *spoken, last = chunks
+    assert last["choices"] == []
+    assert {(c["id"], c["created"], c["model"], c["object"]) for c in chunks} == {
+        (last["id"], last["created"], last["model"], "chat.completion.chunk")
+    }
+    assert all(chunk["usage"] is None and len(chunk["choices"]) == 1 for chunk in spoken)
+    message: Json = {"content": "", "calls": [], "finish": [], "reasoning": "", "thoughts": []}
+    for position, chunk in enumerate(spoken):
+        choice = chunk["choices"][0]
+        delta = choice["delta"]
+        assert ("role" in delta) == (position == 0)
+        message["content"] += delta.get("content") or ""
+        message["reasoning"] += delta.get("reasoning_content", "")
+        message["thoughts"] += delta.get("thinking_blocks", [])
+        message["refusal"] = delta.get("refusal", message.get("refusal"))
+        for call in delta.get("tool_calls", []):
+            if "id" in call:
+                assert call["index"] == len(message["calls"]), "indexes are dense"
+                message["calls"].append([call["id"], call["function"]["name"], ""])
+            assert call["index"] == len(message["calls"]) - 1
+            message["calls"][-1][2] += call["function"]["arguments"]
+        if choice["finish_reason"] is not None:
+            assert delta == {}
+            message["finish"].append(choice["finish_reason"])
+            assert position == len(spoken) - 1
+    assert len(message["finish"]) == 1
+    return message, last["usage"]
+
+
+def check_usage(shown: Json, reported: Json) -> None:
+    created = reported.get("cache_creation_input_tokens") or 0
+    cached = reported.get("cache_read_input_tokens") or 0
+    details = reported.get("output_tokens_details") or {}
+    assert shown["prompt_tokens"] == reported["input_tokens"] + created + cached
+    assert shown["completion_tokens"] == reported["output_tokens"]
+    assert shown["total_tokens"] == shown["prompt_tokens"] + shown["completion_tokens"]
+    assert shown["prompt_tokens_details"]["cached_tokens"] == cached
+    assert shown["prompt_tokens_details"].get("cache_write_tokens", 0) == created
+    thinking = details.get("thinking_tokens", 0)
+    assert shown["completion_tokens_details"]["reasoning_tokens"] == thinking
+    assert shown["cost"] == 0.001234567
+
+
+@cache
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    path = folder() / "openai/openapi-spec/schemas-subset.json"
+    components = nullable(orjson.loads(path.read_bytes())["components"])
+    root = {"$ref": f"#/components/schemas/{name}", "components": components}
+    return jsonschema.Draft202012Validator(root)
+
+
+def nullable(schema: Any) -> Any:
+    """Rewrite OpenAPI 3.0's `nullable`, which JSON Schema does not know."""
+    if isinstance(schema, list):
+        return [nullable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: nullable(value) for key, value in schema.items() if key != "nullable"}
+    return {"anyOf": [inner, {"type": "null"}]} if schema.get("nullable") is True else inner
+
+
+def text_of(message: Json) -> str:
+    return "".join(block["text"] for block in message["content"] if block["type"] == "text")
+
+
+def thoughts_of(message: Json) -> list[Json]:
+    return [b for b in message["content"] if b["type"] in ("thinking", "redacted_thinking")]
+
+
+@recorded(provider="anthropic", endpoint="messages", mode="sse")
+def test_a_recorded_stream_says_what_the_upstream_said(recording: Recording) -> None:
+    if recording.status != 200:
+        return
+    upstream = message_of(recording)
+    chunks = chunks_of(exchanged(recording))
+    message, usage = gathered(chunks)
+    assert message["content"] == text_of(upstream)
+    assert message["reasoning"] == "".join(b.get("thinking", "") for b in thoughts_of(upstream))
+    calls = [(id_.partition("_ezt1_")[0], name, raw) for id_, name, raw in message["calls"]]
+    assert calls == inputs_of(recording)
+    if upstream["stop_reason"] != "max_tokens":
+        assert all(isinstance(orjson.loads(raw), dict) for _, _, raw in calls)
+    assert message["finish"] == [FINISH[upstream["stop_reason"]]]
+    for ours, theirs in zip(message["thoughts"], thoughts_of(upstream), strict=True):
+        assert ours == {key: theirs[key] for key in ours}
+    check_usage(usage, upstream["usage"])
+    assert chunks[0]["model"] == upstream["model"]
+    for chunk in chunks:
+        # The document says `usage` may not be null in a chunk, OpenAI itself sends it so.
+        validator("CreateChatCompletionStreamResponse").validate(
+            {key: value for key, value in chunk.items() if value is not None}
+        )
+
+
+@recorded(provider="anthropic", endpoint="messages", mode="json")
+def test_a_recorded_answer_says_what_the_upstream_said(recording: Recording) -> None:
+    exchange = PROVIDER.exchange(PLAIN, "claude-opus-4-6")
+    exchange.price = lambda usage: 1_234_567
+    response = recording.response
+    if recording.status != 200:
+        assert exchange.failure(response.status, response.headers, response.body).status in (
+            400,
+            502,
+        )
+        return
+    upstream = message_of(recording)
+    answer = orjson.loads(exchange.answer(200, response.headers, response.body))
+    validator("CreateChatCompletionResponse").validate(answer)
+    (choice,) = answer["choices"]
+    message = choice["message"]
+    expected = text_of(upstream)
+    calls = message.get("tool_calls", [])
+    assert message["content"] == (expected or (None if calls else ""))
+    assert [
+        (
+            call["id"].partition("_ezt1_")[0],
+            call["function"]["name"],
+            orjson.loads(call["function"]["arguments"]),
+        )
+        for call in calls
+    ] == inputs_of(recording)
+    assert ("tool_calls" in message) == bool(calls)
+    assert choice["finish_reason"] == FINISH[upstream["stop_reason"]]
+    assert message.get("thinking_blocks", []) == [
+        block for block in thoughts_of(upstream) if block.get("signature") or "data" in block
+    ]
+    check_usage(answer["usage"], upstream["usage"])
+    assert exchange.usage is not None
+    assert exchange.usage.total == answer["usage"]["total_tokens"]
+
+
+def varied(limit: int) -> list[Recording]:
+    """The streams with the most features not seen in the ones before; short ones first."""
+    rest = [r for r in recordings(provider="anthropic", mode="sse") if r.status == 200]
+    seen: set[str] = set()
+    chosen: list[Recording] = []
+    while rest and len(chosen) < limit:
+        best = max(rest, key=lambda r: (len(r.covers - seen), len(r.covers), -len(r.response.body)))
+        rest.remove(best)
+        if len(best.response.body) <= 12_000:
+            seen |= best.covers
+            chosen.append(best)
+    return chosen
+
+
+@pytest.mark.skipif(not recordings(provider="anthropic"), reason="no recordings")
+def test_every_split_of_the_most_varied_streams_gives_the_same_output() -> None:
+    chosen = varied(20)
+    assert len(chosen) == 20
+    for recording in chosen:
+        whole = exchanged(recording)
+        for cut in range(1, len(recording.response.body)):
+            assert exchanged(recording, cut) == whole, (recording.id, cut)
+
+
+@recorded(provider="anthropic", endpoint="messages", mode="sse")
+def test_random_splits_give_the_same_output(recording: Recording) -> None:
+    if recording.status != 200:
+        return
+    whole = exchanged(recording)
+    size = len(recording.response.body)
+    for seed in range(50):
+        chance = random.Random(seed)
+        cuts = sorted(chance.sample(range(1, size), min(size - 1, chance.randint(1, 12))))
+        assert exchanged(recording, *cuts) == whole
+    assert exchanged(recording, *range(1, size)) == whole
+
+
+@recorded(provider="anthropic", endpoint="messages", mode="sse")
+def test_no_usage_is_sent_unasked_and_line_ends_do_not_matter(recording: Recording) -> None:
+    if recording.status != 200:
+        return
+    unasked = exchanged(recording, asked=request(stream=True, usage=False))
+    assert all("usage" not in chunk for chunk in chunks_of(unasked))
+    exchange = PROVIDER.exchange(STREAMED, "claude-opus-4-6")
+    exchange.price = lambda usage: 1_234_567
+    crlf = recording.response.body.replace(b"\n", b"\r\n")
+    assert exchange.feed(crlf) + exchange.close() == exchanged(recording)
