@@ -40,8 +40,16 @@ class Stored:
     expires_at: datetime
 
 
-class TurnTaken(Exception):
-    """This move, or another with its turn, was made before; read the lease to learn which."""
+class OutOfTurn(Exception):
+    """The lease is not where its owner believed; `stored` is None where it was swept."""
+
+    def __init__(self, stored: Stored | None) -> None:
+        super().__init__("the stored lease is not the one in memory")
+        self.stored = stored
+
+
+class _TurnTaken(Exception):
+    """This turn was taken before."""
 
 
 def lease_id(process: str, account: str) -> str:
@@ -59,7 +67,8 @@ async def grant(
 ) -> Grant:
     """Move `size(available)` from the account to the lease, exactly once for this turn.
 
-    `size` returns at most what is available, and 0 to refuse. Safe to repeat after StorageAway.
+    `size` returns at most what is available, and 0 to refuse. Safe to repeat after StorageAway:
+    then the answer is what the first try moved, be it a grant or a return. Raises OutOfTurn.
     """
 
     async def move(session: Session) -> Grant:
@@ -80,16 +89,17 @@ async def grant(
 
     try:
         return await database.transaction(move)
-    except (Duplicate, TurnTaken):
+    except (Duplicate, _TurnTaken):
         return Grant(await _moved(database, process, account, turn), 0)
 
 
 async def hand_back(
     database: Database, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
-) -> None:
+) -> Nano:
     """Move an amount from the lease to the account, exactly once for this turn.
 
-    Safe to repeat after StorageAway.
+    Returns what the lease gained: less than zero, unless an earlier try with this turn was a
+    grant. Safe to repeat after StorageAway. Raises OutOfTurn.
     """
 
     async def move(session: Session) -> None:
@@ -100,8 +110,9 @@ async def hand_back(
 
     try:
         await database.transaction(move)
-    except (Duplicate, TurnTaken):
-        await _moved(database, process, account, turn)
+    except (Duplicate, _TurnTaken):
+        return await _moved(database, process, account, turn)
+    return -amount
 
 
 async def _turn(
@@ -131,15 +142,21 @@ async def _turn(
         session=session,
     )
     if not result.matched_count and result.upserted_id is None:
-        raise TurnTaken
+        raise _TurnTaken
 
 
 async def _moved(database: Database, process: str, account: str, turn: int) -> Nano:
-    """Return what the move of this turn moved; 0 where the lease was swept in between."""
+    """Return what the move of this turn moved; raises OutOfTurn where the lease was swept."""
     found = await database["leases"].find_one({"_id": lease_id(process, account)})
     if found is None or int(found["turn"]) != turn + 1:
-        return 0
+        raise OutOfTurn(None if found is None else _stored(found))
     return int(found["moved"])
+
+
+async def read(database: Database, process: str, account: str) -> Stored | None:
+    """Return a lease as it is stored."""
+    found = await database["leases"].find_one({"_id": lease_id(process, account)})
+    return None if found is None else _stored(found)
 
 
 async def renew(database: Database, process: str, expires_at: datetime) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,37 @@ from pymongo import UpdateOne
 from ezkielyna.contract.money import Nano, checked
 from ezkielyna.storage.collection import Document
 from ezkielyna.storage.database import Database
+
+
+def usage_document(
+    request: str,
+    *,
+    tokens: Iterable[tuple[str, int]],
+    bill: Sequence[tuple[str, int, int, Nano]],
+    cost: Nano,
+    **fields: Any,
+) -> Document:
+    """Return the usage document of a request: the only place that knows its shape.
+
+    `bill` holds (bucket, quantity, rate, amount) lines. Times are aware dates. The other fields
+    are `batch` (the id of the batch that brought it), `account, key, model, provider, endpoint,
+    started_at, first_byte_at, ended_at, outcome, status, source, price_version, attempts, flags`.
+    """
+    return {
+        "_id": request,
+        **fields,
+        "tokens": {bucket: Int64(quantity) for bucket, quantity in tokens},
+        "bill": [
+            {
+                "bucket": bucket,
+                "quantity": Int64(quantity),
+                "rate": Int64(rate),
+                "amount": Int64(amount),
+            }
+            for bucket, quantity, rate, amount in bill
+        ],
+        "cost": Int64(checked(cost)),
+    }
 
 
 @dataclass(slots=True)

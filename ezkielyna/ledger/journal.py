@@ -1,0 +1,246 @@
+"""The journal of one process: what it owes to the database, on its own disk.
+
+`data/journal/<process>/` holds the segments and `LOCK`, on which the owner has an advisory lock as
+long as it lives; whoever can take that lock owns what is written there. BEGIN comes before a
+request is sent upstream, END when it is over, BATCH before a settlement, ACK after it. Room for the
+END of every open request is kept, so a full disk refuses new requests and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ezkielyna.contract.money import Bill, Nano
+from ezkielyna.contract.usage import Usage
+from ezkielyna.ledger import encoding
+from ezkielyna.ledger.crash import crash_point
+from ezkielyna.ledger.record import UsageRecord
+from ezkielyna.ledger.segments import SEGMENT, Allocate, JournalError, Segments, allocate
+
+FLUSH_S = 0.05
+END_ROOM = encoding.LONGEST_END + 64
+BATCH_SHARE = 64
+"""Bytes of BATCH and ACK for one ended request."""
+
+SPARE_ROOM = 64 * 1024
+CARRY_AT = 4
+"""With more segments than this, requests that are still open move out of the oldest."""
+
+log = logging.getLogger(__name__)
+
+
+class _Open:
+    """What the journal knows of a request that is not acknowledged."""
+
+    __slots__ = ("begin", "ended", "progress", "segment")
+
+    def __init__(self, begin: bytes, segment: int) -> None:
+        self.begin = begin
+        self.segment = segment
+        self.progress = b""
+        self.ended = False
+
+
+class Journal:
+    """An open journal; `process` must never have been used before. Raises OSError, JournalError."""
+
+    def __init__(
+        self,
+        folder: Path,
+        process: str,
+        *,
+        segment: int = SEGMENT,
+        allocate: Allocate = allocate,
+        wall: Callable[[], float],
+    ) -> None:
+        self.folder = folder / process
+        self._process = process
+        self._wall = wall
+        self._lock = _locked(folder, process)
+        self._segments = Segments(self.folder, segment, allocate)
+        self._requests: dict[str, _Open] = {}
+        self._live: dict[int, int] = {}
+        self._oldest = 1
+        self._batches: dict[int, Sequence[str]] = {}
+        self._open = 0
+        self._failed = False
+        self._flushing = False
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._append(encoding.head(process, 1))
+
+    @property
+    def ready(self) -> bool:
+        """True when another request can be begun."""
+        return not self._failed and self._segments.room >= self._owed(1)
+
+    @property
+    def open(self) -> int:
+        """How many requests have begun and not ended."""
+        return self._open
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many requests are not acknowledged by the database, open ones included."""
+        return len(self._requests)
+
+    def begin(self, record: UsageRecord, amount: Nano) -> None:
+        """Write that a request is accepted; raises JournalError, then it must not be served."""
+        assert record.request_id not in self._requests, record.request_id
+        payload = encoding.begin(record, amount)
+        if self._segments.room - len(payload) < self._owed(1):
+            raise JournalError("no room for the journal")
+        segment = self._append(payload)
+        self._requests[record.request_id] = _Open(payload, segment)
+        self._live[segment] = self._live.get(segment, 0) + 1
+        self._open += 1
+
+    def progress(self, record: UsageRecord, usage: Usage, bill: Bill) -> None:
+        """Write what was delivered; left out where room is short, for END matters more."""
+        payload = encoding.progress(record, usage, bill, self._wall())
+        if self._segments.room - len(payload) < self._owed(0):
+            return
+        self._try(payload)
+        self._requests[record.request_id].progress = payload
+
+    def end(self, record: UsageRecord) -> None:
+        """Write that a request is over. Never raises: memory has it, if the disk does not."""
+        request = self._requests[record.request_id]
+        assert not request.ended, record.request_id
+        request.ended = True
+        request.begin = request.progress = b""
+        self._open -= 1
+        self._try(encoding.end(record))
+
+    def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
+        """Fix which requests batch `n` settles; raises JournalError."""
+        self._append(encoding.batch(n, at, requests))
+        self._batches[n] = requests
+
+    def ack(self, n: int) -> None:
+        """Write that batch `n` is in, and drop the segments that nothing needs any more."""
+        self._try(encoding.ack(n))
+        for request in self._batches.pop(n):
+            self._live[self._requests.pop(request).segment] -= 1
+        self._drop()
+
+    async def sync(self) -> None:
+        """Return when everything written so far is safe from power loss; raises JournalError."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._segments.flush)
+        except OSError as error:
+            self._failed = True
+            raise JournalError(f"cannot flush the journal: {error.strerror}") from error
+
+    async def probe(self) -> None:
+        """Make room ahead and try a journal that failed again; call it every second."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._segments.prepare)
+            if self._failed:
+                self._rotate()
+                await self.sync()
+                self._failed = False
+        except (OSError, JournalError) as error:
+            log.info("the journal has no room: %s", error)
+
+    def close(self) -> None:
+        """Release the journal; remove it when all is acknowledged, else recovery takes it."""
+        self._closed = True
+        self._thread.shutdown(wait=True)
+        self._segments.close()
+        if not self._requests:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def _owed(self, more: int) -> int:
+        """Return the room that must be left for what is open, and `more` requests beside."""
+        ended = len(self._requests) - self._open
+        return (self._open + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
+
+    def _try(self, payload: bytes) -> None:
+        try:
+            self._append(payload)
+        except JournalError as error:
+            log.error("a record is only in memory: %s", error)
+
+    def _append(self, payload: bytes) -> int:
+        try:
+            if not self._segments.fits(payload):
+                self._rotate()
+            segment = self._segments.append(payload)
+        except JournalError:
+            self._failed = True
+            raise
+        if not self._flushing:
+            self._flush_soon()
+        return segment
+
+    def _rotate(self) -> None:
+        self._segments.rotate()
+        crash_point("after_rotation")
+        number = self._segments.number
+        self._segments.append(encoding.head(self._process, number))
+        if number - self._oldest > CARRY_AT:
+            self._carry(self._oldest)
+        self._drop()
+
+    def _carry(self, oldest: int) -> None:
+        """Write what is open in the oldest segment once more, here, so that it can be dropped."""
+        for request in self._requests.values():
+            if request.segment != oldest or request.ended:
+                continue
+            both = request.begin + request.progress
+            if not self._segments.fits(both + bytes(END_ROOM)):
+                return
+            copied = self._segments.append(request.begin)
+            if request.progress:
+                self._segments.append(request.progress)
+            self._live[oldest] -= 1
+            self._live[copied] = self._live.get(copied, 0) + 1
+            request.segment = copied
+
+    def _drop(self) -> None:
+        """Drop segments from the oldest on, as long as no unacknowledged request began there."""
+        current = self._segments.number
+        while self._oldest < current and not self._live.get(self._oldest):
+            self._live.pop(self._oldest, None)
+            self._segments.drop(self._oldest)
+            self._oldest += 1
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._flushing = True
+        loop.call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._closed:
+            self._thread.submit(self._flushed)
+
+    def _flushed(self) -> None:
+        try:
+            self._segments.flush()
+        except OSError as error:
+            self._failed = True
+            log.error("cannot flush the journal: %s", error.strerror)
+
+
+def _locked(folder: Path, process: str) -> int:
+    """Make the journal's folder with its lock taken; it appears under its name only then."""
+    hidden = folder / f".{process}"
+    hidden.mkdir(parents=True, mode=0o700)
+    lock = os.open(hidden / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    hidden.rename(folder / process)
+    return lock

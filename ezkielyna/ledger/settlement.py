@@ -1,0 +1,95 @@
+"""Settlement: ended requests become usage documents, ledger entries and roll-ups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ezkielyna.contract.money import Nano
+from ezkielyna.ledger.record import Attempt, UsageRecord
+from ezkielyna.storage.batches import Settlement
+from ezkielyna.storage.usage import Hour, usage_document
+
+MOST_USAGES = 500
+"""Usages in one transaction."""
+
+NO_ERRORS = frozenset({"ok", "client_gone", "money_ended"})
+"""Outcomes that are no errors of the gateway or of an upstream."""
+
+
+def settlement(process: str, n: int, records: Sequence[UsageRecord], at: float) -> Settlement:
+    """Return what batch `n` of a process writes for these ended requests; `at` in Unix seconds.
+
+    Always: the costs are the sums of the usage documents, and so are the roll-ups.
+    """
+    assert len(records) <= MOST_USAGES, len(records)
+    costs: dict[str, Nano] = {}
+    hours: dict[str, Hour] = {}
+    for record in records:
+        if record.bill.cost:
+            costs[record.account] = costs.get(record.account, 0) + record.bill.cost
+        _roll_up(hours, process, record)
+    batch = f"{process}:{n}"
+    usages = [document(record, batch) for record in records]
+    return Settlement(process, n, moment(at), usages, costs, hours)
+
+
+def document(record: UsageRecord, batch: str) -> dict[str, Any]:
+    """Return the usage document of an ended request."""
+    assert record.ended_at is not None, record.request_id
+    return usage_document(
+        record.request_id,
+        batch=batch,
+        account=record.account,
+        key=record.key,
+        model=record.model,
+        provider=record.provider,
+        endpoint=record.endpoint,
+        started_at=moment(record.started_at),
+        first_byte_at=None if record.first_byte_at is None else moment(record.first_byte_at),
+        ended_at=moment(record.ended_at),
+        outcome=record.outcome,
+        status=record.status,
+        tokens=record.usage.quantities(),
+        source=record.usage.source,
+        price_version=record.price_version,
+        bill=[(line.bucket, line.quantity, line.rate, line.amount) for line in record.bill.lines],
+        cost=record.bill.cost,
+        attempts=[_attempt(attempt) for attempt in record.attempts],
+        flags=record.flags,
+    )
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "provider": attempt.provider,
+        "upstream_model": attempt.upstream_model,
+        "started_at": moment(attempt.started_at),
+        "ended_at": moment(attempt.ended_at),
+        "status": attempt.status,
+        "error": attempt.error,
+    }
+
+
+def _roll_up(hours: dict[str, Hour], process: str, record: UsageRecord) -> None:
+    hour = Hour(
+        account=record.account,
+        key=record.key,
+        model=record.model,
+        endpoint=record.endpoint,
+        hour=moment(record.started_at - record.started_at % 3600),
+        process=process,
+    )
+    hour = hours.setdefault(hour.id, hour)
+    hour.requests += 1
+    hour.errors += record.outcome not in NO_ERRORS
+    hour.cost += record.bill.cost
+    for bucket, quantity in record.usage.quantities():
+        if quantity:
+            hour.tokens[bucket] = hour.tokens.get(bucket, 0) + quantity
+
+
+def moment(seconds: float) -> datetime:
+    """Return Unix seconds as an aware date in UTC, in whole milliseconds as BSON keeps them."""
+    return datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)

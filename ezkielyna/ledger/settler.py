@@ -1,0 +1,151 @@
+"""The settler: takes ended requests to the database, batch by batch, exactly once each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ezkielyna.ledger.crash import crash_point
+from ezkielyna.ledger.holdings import Holdings
+from ezkielyna.ledger.journal import Journal
+from ezkielyna.ledger.record import UsageRecord
+from ezkielyna.ledger.segments import JournalError
+from ezkielyna.ledger.settlement import MOST_USAGES, settlement
+from ezkielyna.ledger.vault import Vault
+from ezkielyna.storage.batches import Settlement
+from ezkielyna.storage.errors import Duplicate, StorageAway, StorageError
+
+GATHER_S = 0.4
+"""How long a batch waits for company, from its first request on."""
+
+FULL = 200
+"""A batch of this many waits no longer."""
+
+SHORTEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    n: int
+    at: float
+    records: list[UsageRecord]
+
+
+class Settler:
+    """Settles what has ended, in the order of its end. A batch is tried until it is in."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        journal: Journal,
+        holdings: Holdings,
+        process: str,
+        wall: Callable[[], float],
+    ) -> None:
+        self._vault = vault
+        self._journal = journal
+        self._holdings = holdings
+        self._process = process
+        self._wall = wall
+        self._ended: deque[UsageRecord] = deque()
+        self._batch: _Batch | None = None
+        self._n = 0
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """How many ended requests have no usage document yet."""
+        return len(self._ended) + (len(self._batch.records) if self._batch else 0)
+
+    def add(self, record: UsageRecord) -> None:
+        """Take an ended request, which must not change any more."""
+        self._ended.append(record)
+        if not self._some.is_set():
+            self._some.set()
+        if len(self._ended) >= FULL and not self._full.is_set():
+            self._full.set()
+
+    async def run(self) -> None:
+        """Settle for ever."""
+        while True:
+            await self._some.wait()
+            await self._gather()
+            await self.drain()
+
+    async def _gather(self) -> None:
+        try:
+            async with asyncio.timeout(GATHER_S):
+                await self._full.wait()
+        except TimeoutError:
+            return
+
+    async def drain(self) -> None:
+        """Settle until nothing is left, however long the database is away."""
+        pause = SHORTEST_PAUSE_S
+        while self.backlog:
+            try:
+                await self.step()
+                pause = SHORTEST_PAUSE_S
+            except (StorageError, JournalError) as error:
+                self._failed(error)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+
+    def _failed(self, error: StorageError | JournalError) -> None:
+        level = logging.INFO if isinstance(error, StorageAway) else logging.ERROR
+        log.log(level, "%d ended requests wait for their settlement: %s", self.backlog, error)
+
+    async def step(self) -> None:
+        """Try one batch; raises StorageError or JournalError, then the same one is tried again."""
+        batch = self._batch or self._next()
+        if batch is None:
+            return
+        await self._journal.sync()
+        crash_point("after_batch")
+        plan = settlement(self._process, batch.n, batch.records, batch.at)
+        async with self._holdings.turns(plan.costs):
+            crash_point("before_commit")
+            await self._write(batch, plan)
+            crash_point("after_commit")
+            self._holdings.settled(plan.costs)
+        self._journal.ack(batch.n)
+        crash_point("after_ack")
+        self._batch = None
+
+    async def _write(self, batch: _Batch, plan: Settlement) -> None:
+        try:
+            await self._vault.settle(plan)
+        except Duplicate:
+            await self._without_settled(batch)
+
+    async def _without_settled(self, batch: _Batch) -> None:
+        """Settle a batch of which a request has its document under another key already."""
+        settled = await self._vault.settled([record.request_id for record in batch.records])
+        log.error("request ids came twice: %s", ", ".join(sorted(settled)))
+        new = [record for record in batch.records if record.request_id not in settled]
+        await self._vault.settle(settlement(self._process, batch.n, new, batch.at))
+
+    def _next(self) -> _Batch | None:
+        """Fix the next batch in the journal; raises JournalError."""
+        if not self._ended:
+            return None
+        count = min(MOST_USAGES, len(self._ended))
+        records = [self._ended[position] for position in range(count)]
+        batch = _Batch(self._n + 1, self._wall(), records)
+        crash_point("before_batch")
+        self._journal.batch(batch.n, batch.at, [record.request_id for record in records])
+        for _ in range(count):
+            self._ended.popleft()
+        if not self._ended:
+            self._some.clear()
+        if len(self._ended) < FULL:
+            self._full.clear()
+        self._n, self._batch = batch.n, batch
+        return batch

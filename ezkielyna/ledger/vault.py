@@ -1,0 +1,150 @@
+"""Where the ledger keeps what must last: the few moves of money that a database makes atomic."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+from ezkielyna.contract.money import Nano
+from ezkielyna.storage import batches, leases
+from ezkielyna.storage.batches import Settlement
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.leases import Grant, Stored
+
+
+class Vault(ABC):
+    """Moves of money. Each happens wholly or not at all, and can be repeated without effect.
+
+    Every method raises StorageAway when the database does not answer; then nobody knows whether
+    the move took place, until it is repeated.
+    """
+
+    @abstractmethod
+    async def grant(
+        self,
+        process: str,
+        account: str,
+        turn: int,
+        size: Callable[[Nano], Nano],
+        expires_at: datetime,
+    ) -> Grant:
+        """Move `size(available)` from an account to a lease; raises OutOfTurn."""
+
+    @abstractmethod
+    async def hand_back(
+        self, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
+    ) -> Nano:
+        """Move an amount from a lease to its account; what the lease gained. Raises OutOfTurn."""
+
+    @abstractmethod
+    async def settle(self, settlement: Settlement) -> bool:
+        """Write a batch; False when it is in already. Raises Duplicate for a settled request."""
+
+    @abstractmethod
+    async def settled(self, requests: Collection[str]) -> set[str]:
+        """Return which of these requests have their usage document."""
+
+    @abstractmethod
+    async def last_batch(self, process: str) -> int:
+        """Return the highest number of a process's batches."""
+
+    @abstractmethod
+    async def renew(self, process: str, expires_at: datetime) -> int:
+        """Put off the end of a process's leases; return how many it has."""
+
+    @abstractmethod
+    async def lease(self, process: str, account: str) -> Stored | None:
+        """Return one lease."""
+
+    @abstractmethod
+    async def leases_of(self, process: str) -> list[Stored]:
+        """Return a process's leases."""
+
+    @abstractmethod
+    async def dissolve(self, lease: Stored) -> bool:
+        """Give a lease's money back and remove it; False when it changed since it was read."""
+
+    @abstractmethod
+    async def expired(self, before: datetime, alive: Collection[str]) -> list[Stored]:
+        """Return leases that ended before a time, of processes not known to be alive."""
+
+    @abstractmethod
+    async def held_elsewhere(self, process: str, account: str) -> bool:
+        """True when another process holds money of the account."""
+
+    @abstractmethod
+    async def want(self, account: str, at: datetime) -> None:
+        """Ask the holders of an account's money to return what they do not use."""
+
+    @abstractmethod
+    async def wanted(self, since: datetime) -> list[str]:
+        """Return the accounts whose money was asked for since then."""
+
+
+class StoredVault(Vault):
+    """The vault in MongoDB."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def grant(
+        self,
+        process: str,
+        account: str,
+        turn: int,
+        size: Callable[[Nano], Nano],
+        expires_at: datetime,
+    ) -> Grant:
+        """Move money in a transaction over the account and the lease."""
+        return await leases.grant(self._database, process, account, turn, size, expires_at)
+
+    async def hand_back(
+        self, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
+    ) -> Nano:
+        """Move money in a transaction over the lease and the account."""
+        return await leases.hand_back(self._database, process, account, turn, amount, expires_at)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Write a batch in a transaction over what its process owns."""
+        return await batches.settle(self._database, settlement)
+
+    async def settled(self, requests: Collection[str]) -> set[str]:
+        """Look the usage documents up by their ids."""
+        return await batches.settled(self._database, requests)
+
+    async def last_batch(self, process: str) -> int:
+        """Look the last batch up."""
+        return await batches.last(self._database, process)
+
+    async def renew(self, process: str, expires_at: datetime) -> int:
+        """Update the leases of the process."""
+        return await leases.renew(self._database, process, expires_at)
+
+    async def lease(self, process: str, account: str) -> Stored | None:
+        """Read the lease."""
+        return await leases.read(self._database, process, account)
+
+    async def leases_of(self, process: str) -> list[Stored]:
+        """Read the leases of the process."""
+        return await leases.of_process(self._database, process)
+
+    async def dissolve(self, lease: Stored) -> bool:
+        """Move money and remove the lease in a transaction."""
+        return await leases.dissolve(self._database, lease)
+
+    async def expired(self, before: datetime, alive: Collection[str]) -> list[Stored]:
+        """Read the leases that ended."""
+        return [lease async for lease in leases.expired(self._database, before, alive)]
+
+    async def held_elsewhere(self, process: str, account: str) -> bool:
+        """Read one lease of another process."""
+        return await leases.held_elsewhere(self._database, process, account)
+
+    async def want(self, account: str, at: datetime) -> None:
+        """Mark the account's document."""
+        await leases.want(self._database, account, at)
+
+    async def wanted(self, since: datetime) -> list[str]:
+        """Read the marked accounts."""
+        return await leases.wanted(self._database, since)
