@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import sys
@@ -11,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -96,6 +95,8 @@ class Setup:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's asynchronous part to its end."""
+    import asyncio
+
     return asyncio.run(work)
 
 
@@ -114,13 +115,21 @@ def command_options(command: Callable[..., T]) -> Callable[..., T]:
     return config_option(data_option(functools.update_wrapper(wrapped, command)))
 
 
+class Refusal(click.ClickException):
+    """Exit status 1 with the reason alone on standard error: one line a fault."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the reason."""
+        click.echo(self.format_message(), file=file, err=file is None)
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turn every error that has a place in our trees into exit status 1 and a reason."""
     try:
         yield
     except _expected() as error:
-        raise click.ClickException(_reason(error)) from error
+        raise Refusal(_reason(error)) from error
 
 
 def _setup(chosen: Chosen, environment: Mapping[str, str]) -> Setup:
