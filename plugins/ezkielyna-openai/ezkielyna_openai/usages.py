@@ -1,0 +1,118 @@
+"""Usage as servers report it, normalised into disjoint buckets, and shown with its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ezkielyna import Nano, Usage, usd_json
+from ezkielyna_openai.documents import dumps
+
+PRIVATE = frozenset(
+    ("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "is_byok", "total_cost")
+)
+"""What the operator pays an upstream is the operator's business."""
+
+Document = dict[str, Any]
+Pricing = Callable[[Usage], Nano] | None
+
+
+def tokens_used(usage: Document) -> Usage | None:
+    """Return the buckets of a chat, completion or embedding; None where nothing is countable.
+
+    Part counts are bounded by their totals, so that the sum of all buckets is always what the
+    upstream states as prompt and completion.
+    """
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is None and completion is None:
+        return None
+    ins, outs = _details(usage, "prompt"), _details(usage, "completion")
+    prompt, completion = prompt or 0, completed(usage, outs)
+    cached = _count(ins, "cached_tokens")
+    if cached is None:
+        cached = _count(usage, "prompt_cache_hit_tokens", _count(usage, "cached_tokens", 0))
+    cached = min(cached or 0, prompt)
+    written = min(_count(ins, "cache_write_tokens", 0) or 0, prompt - cached)
+    audio_in = min(_count(ins, "audio_tokens", 0) or 0, prompt - cached - written)
+    reasoning = min(_count(outs, "reasoning_tokens", 0) or 0, completion)
+    audio_out = min(_count(outs, "audio_tokens", 0) or 0, completion - reasoning)
+    return Usage(
+        input=prompt - cached - written - audio_in,
+        cached_input=cached,
+        cache_write=written,
+        output=completion - reasoning - audio_out,
+        reasoning=reasoning,
+        audio_in=audio_in,
+        audio_out=audio_out,
+    )
+
+
+def completed(usage: Document, details: Document) -> int:
+    """Return the completion tokens, with reasoning in them.
+
+    Servers that count reasoning beside the completion give themselves away: their total is the
+    sum of all three.
+    """
+    prompt, total = _count(usage, "prompt_tokens", 0) or 0, _count(usage, "total_tokens")
+    completion = _count(usage, "completion_tokens", 0) or 0
+    reasoning = _count(details, "reasoning_tokens", 0) or 0
+    if reasoning and total == prompt + completion + reasoning:
+        return completion + reasoning
+    return completion
+
+
+def images_made(usage: Document | None, pieces: int) -> Usage:
+    """Return the buckets of images: the pieces, and tokens where the upstream counts them."""
+    if usage is None or _count(usage, "input_tokens") is None:
+        return Usage(images=pieces, source="counted")
+    prompt = _count(usage, "input_tokens", 0) or 0
+    details = usage.get("input_tokens_details")
+    cached = _count(details, "cached_tokens", 0) if isinstance(details, dict) else 0
+    cached = min(cached or 0, prompt)
+    return Usage(
+        input=prompt - cached,
+        cached_input=cached,
+        output=_count(usage, "output_tokens", 0) or 0,
+        images=pieces,
+    )
+
+
+def added(first: Usage, second: Usage) -> Usage:
+    """Return the buckets of two answers together."""
+    sums = {bucket: n + getattr(second, bucket) for bucket, n in first.quantities()}
+    return Usage(**sums, source=second.source)
+
+
+def shown(usage: Document, counted: Usage | None, price: Pricing) -> bytes:
+    """Return the `usage` object for the client: the upstream's numbers, our cost.
+
+    Keeps OpenAI's invariants: the completion includes reasoning, the total is the sum.
+    """
+    document = {name: value for name, value in usage.items() if name not in PRIVATE}
+    if counted is not None and "prompt_tokens" in usage:
+        if completed(usage, _details(usage, "completion")) != usage.get("completion_tokens", 0):
+            document["completion_tokens"] = counted.output_total
+        if "completion_tokens" in document or counted.output_total:
+            document.setdefault("completion_tokens", counted.output_total)
+        document["total_tokens"] = counted.total
+    if counted is not None and price is not None:
+        document["cost"] = usd_json(price(counted))
+    return dumps(document)
+
+
+def images_shown(counted: Usage, price: Pricing) -> bytes:
+    """Return the `usage` object for images whose upstream sent none."""
+    parts = {"text_tokens": 0, "image_tokens": 0}
+    none = {"input_tokens": 0, "input_tokens_details": parts, "output_tokens": 0, "total_tokens": 0}
+    return shown(none, counted, price)
+
+
+def _details(usage: Document, side: str) -> Document:
+    details = usage.get(f"{side}_tokens_details")
+    return details if isinstance(details, dict) else {}
+
+
+def _count(document: Document, name: str, default: int | None = None) -> int | None:
+    """Return a number of tokens; the default for what is none."""
+    value = document.get(name)
+    return value if type(value) is int and value >= 0 else default
