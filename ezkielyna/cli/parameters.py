@@ -46,7 +46,7 @@ class DurationType(click.ParamType[timedelta]):
         """Return the duration; fails unless it lies in the future, within a hundred years."""
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", str(value).strip().lower(), re.ASCII)
+        match = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value).strip().lower(), re.ASCII)
         if match is None:
             self.fail(f"{value!r} is not a duration; write 30d, 12h or 45m", param, ctx)
         duration = timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -31,7 +31,7 @@ LINGER_S = 1.0
 """How long the database stays after its last user: commands in a row need it started once."""
 START_S = 30.0
 STOP_S = 1.0
-TRIES = 5
+TRIES = 4
 LOG_BYTES = 1_000_000
 
 
