@@ -15,11 +15,11 @@ def check(setup: Setup, demo: bool) -> None:
 
     Prints `file: key: reason` for every fault; exit status 0 only when there is none.
     """
-    from ezkielyna.gateway.catalogue import Catalogue
+    from ezkielyna.gateway.catalogue import build_catalogue
     from ezkielyna.plugins import load_plugins
 
     settings = setup.amended(demo=demo).settings
-    catalogue = Catalogue(settings, load_plugins(settings))
+    catalogue = build_catalogue(settings, load_plugins(settings))
     if not catalogue.models:
         click.echo("warning: no [models.…] are configured, so nothing is served", err=True)
     click.echo(

@@ -21,11 +21,11 @@ def models(setup: Setup, as_json: bool, demo: bool) -> None:
     """List public models with route and prices, in USD per million tokens or per image."""
     import orjson
 
-    from ezkielyna.gateway.catalogue import Catalogue
+    from ezkielyna.gateway.catalogue import build_catalogue
     from ezkielyna.plugins import load_plugins
 
     settings = setup.amended(demo=demo).settings
-    catalogue = Catalogue(settings, load_plugins(settings))
+    catalogue = build_catalogue(settings, load_plugins(settings))
     records = [_record(model, settings.models[name]) for name, model in catalogue.models.items()]
     if as_json:
         click.echo(orjson.dumps(records, option=orjson.OPT_INDENT_2))

@@ -6,68 +6,57 @@ Built once at start-up; nothing in it changes afterwards, so the request path re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import Key, Model, Plan, covers
 from ezkielyna.contract.errors import ModelNotFound
+from ezkielyna.contract.limiter import RateLimiter
 from ezkielyna.contract.provider import Provider
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Fault, Refused, Settings, SettingsRefused, dotted, explained
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What can be served. Every model names a provider that is here, every plan a limiter that
-    the registries have and a billing policy that is here.
+    """What can be served. Every model names a provider that is here, every plan a limiter and a
+    billing policy that are here, by kind.
     """
 
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
     plans: Mapping[str, Plan]
-
-    def __init__(self, settings: Settings, registries: Registries) -> None:
-        """Raises SettingsRefused with every fault of the configuration."""
-        faults = list(_dangling(settings, registries))
-        self.providers = _providers(settings, registries, faults)
-        self.models = MappingProxyType({name: _model(settings, name) for name in settings.models})
-        self.plans = MappingProxyType(
-            {name: chosen.plan(name) for name, chosen in settings.plans.items()}
-        )
-        self._policies = _policies(settings, registries, faults)
-        if faults:
-            raise SettingsRefused(faults)
-        self._documents = {name: _document(model) for name, model in self.models.items()}
+    limiters: Mapping[str, RateLimiter]
+    policies: Mapping[str, BillingPolicy]
+    documents: Mapping[str, Document]
 
     def model(self, name: str) -> Model:
-        """Return a model by its public name; raises ModelNotFound in OpenAI's words."""
+        """Return a model by its public name; raises ModelNotFound."""
         try:
             return self.models[name]
         except KeyError:
-            raise ModelNotFound(
-                f"The model `{name[:256]}` does not exist or you do not have access to it.",
-                param="model",
-            ) from None
-
-    def policy(self, plan: Plan) -> BillingPolicy:
-        """Return the billing policy of a plan of this catalogue."""
-        return self._policies[plan.billing]
+            raise missing_model(name) from None
 
     def visible(self, plan: Plan, key: Key) -> tuple[Model, ...]:
         """Return the models that this plan and key may use, in the order of the configuration."""
         return tuple(model for model in self.models.values() if may_use(plan, key, model.name))
 
-    def document(self, model: Model) -> Document:
-        """Return what `/models/{id}` shows; not to be changed."""
-        return self._documents[model.name]
+    def document(self, name: str, plan: Plan, key: Key) -> Document:
+        """Return what `/models/{id}` shows; raises ModelNotFound where this key may not use it."""
+        if name not in self.models or not may_use(plan, key, name):
+            raise missing_model(name)
+        return self.documents[name]
 
     def listing(
-        self, plan: Plan, key: Key, limit: int | None = None, after: str | None = None
+        self, plan: Plan, key: Key, *, limit: int | None = None, after: str | None = None
     ) -> Document:
         """Return what `/models` shows, in the one shape that OpenAI's and Anthropic's SDKs read.
 
@@ -79,7 +68,7 @@ class Catalogue:
         page = names if limit is None else names[:limit]
         return {
             "object": "list",
-            "data": [self._documents[name] for name in page],
+            "data": [self.documents[name] for name in page],
             "has_more": len(page) < len(names),
             "first_id": page[0] if page else None,
             "last_id": page[-1] if page else None,
@@ -89,6 +78,39 @@ class Catalogue:
 def may_use(plan: Plan, key: Key, model: str) -> bool:
     """True when the plan includes the model and the key is not narrowed to others."""
     return plan.allows(model) and (not key.models or covers(key.models, model))
+
+
+def missing_model(name: str) -> ModelNotFound:
+    """Return the error for an unknown model, in OpenAI's words."""
+    return ModelNotFound(
+        f"The model `{name[:256]}` does not exist or you do not have access to it.", param="model"
+    )
+
+
+def build_catalogue(settings: Settings, registries: Registries) -> Catalogue:
+    """Return the catalogue of a configuration; raises SettingsRefused with every fault."""
+    faults = list(_dangling(settings, registries))
+    models = {name: _model(settings, name) for name in settings.models}
+    plans = settings.plans.values()
+    catalogue = Catalogue(
+        providers=_providers(settings, registries, faults),
+        models=MappingProxyType(models),
+        plans=MappingProxyType(
+            {name: chosen.plan(name) for name, chosen in settings.plans.items()}
+        ),
+        limiters=_made(
+            registries,
+            registries.limiters,
+            {plan.limiter for plan in plans},
+            faults,
+            settings.server.processes,
+        ),
+        policies=_made(registries, registries.billing, {plan.billing for plan in plans}, faults),
+        documents=MappingProxyType({name: _document(model) for name, model in models.items()}),
+    )
+    if faults:
+        raise SettingsRefused(faults)
+    return catalogue
 
 
 def _providers(
@@ -163,17 +185,21 @@ def _no_such(
     return Fault(settings.origin(*place), dotted(place), reason)
 
 
-def _policies(
-    settings: Settings, registries: Registries, faults: list[Fault]
-) -> dict[str, BillingPolicy]:
-    """Return one billing policy of every kind that a plan uses."""
-    policies: dict[str, BillingPolicy] = {}
-    for kind in {plan.billing for plan in settings.plans.values()} & set(registries.billing):
+def _made(
+    registries: Registries,
+    shelf: Mapping[str, type[T]],
+    kinds: set[str],
+    faults: list[Fault],
+    *arguments: Any,
+) -> Mapping[str, T]:
+    """Return one object of every kind that a plan uses."""
+    made: dict[str, T] = {}
+    for kind in sorted(kinds & set(shelf)):
         try:
-            policies[kind] = registries.make(registries.billing[kind])
+            made[kind] = registries.make(shelf[kind], *arguments)
         except Refused as refused:
             faults.extend(refused.faults)
-    return policies
+    return MappingProxyType(made)
 
 
 def _document(model: Model) -> Document:
