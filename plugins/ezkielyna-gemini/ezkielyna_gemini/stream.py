@@ -18,6 +18,7 @@ from ezkielyna import (
     Headers,
     UpstreamError,
     UpstreamRequest,
+    Usage,
 )
 from ezkielyna_gemini.answer import (
     Choice,
@@ -52,10 +53,16 @@ class ChatExchange(GeminiExchange):
         self._reader = EventReader()
         self._choices: dict[int, Choice] = {}
         self._error: UpstreamError | None = None
-        self._metadata: dict[str, Any] | None = None
+        self._metadata: dict[str, Any] = {}
         self._id = self._resolved = ""
         self._head = self._tail = self._end = b""
         self._bytes = 0
+
+    @property
+    def usage(self) -> Usage | None:  # type: ignore[override]  # nobody else writes it
+        """What Google reported last: every event repeats it, so it is read only when wanted."""
+        images = sum(len(choice.images) for choice in self._choices.values())
+        return usage_of(self._metadata, images) if self._metadata else None
 
     def feed(self, data: bytes) -> bytes:
         """Return the chunks for the events that these bytes complete."""
@@ -83,7 +90,7 @@ class ChatExchange(GeminiExchange):
         self._begin(document)
         choices = choices_of(document, self._style)
         self._choices = {choice.index: choice for choice in choices}
-        self._count(mapping(document.get("usageMetadata")))
+        self._metadata = mapping(document.get("usageMetadata"))
         made = self._document(self.KIND, [self._whole(choice) for choice in choices])
         return orjson.dumps(made | {"usage": shown(self)})
 
@@ -109,9 +116,6 @@ class ChatExchange(GeminiExchange):
             self._error = self._event(event.data, out)
             if self._error:
                 break
-        if self._metadata:
-            self._count(self._metadata)
-            self._metadata = None
         if self._error and not out:
             raise self._error
         return b"".join(out)
@@ -157,11 +161,6 @@ class ChatExchange(GeminiExchange):
             "model": self._resolved,
             "choices": choices,
         }
-
-    def _count(self, metadata: dict[str, Any]) -> None:
-        if metadata:
-            images = sum(len(choice.images) for choice in self._choices.values())
-            self.usage = usage_of(metadata, images)
 
     def _candidate(self, candidate: dict[str, Any], out: list[bytes]) -> None:
         content = candidate.get("content")
