@@ -82,10 +82,10 @@ class Ledger:
         self._recovery = Recovery(self._vault, self._folder, wall)
         self._running = False
 
-    async def start(self) -> None:
-        """Open the journal, recover dead siblings, and begin to settle; raises OSError.
+    async def open(self) -> None:
+        """Open the journal and recover dead siblings; raises OSError.
 
-        A database that is away does not keep the ledger from starting.
+        A database that is away does not keep the ledger from opening.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._journal = Journal(
@@ -99,13 +99,17 @@ class Ledger:
             self._vault, self._journal, self._holdings, self.process, self._wall
         )
         await self._journal.probe()
-        await self._patiently(self._recover)()
+        await self._patiently(self.recover)()
         self._running = True
+
+    async def start(self) -> None:
+        """Open, and do from now on what has to be done behind the requests; raises OSError."""
+        await self.open()
         work = (
             self._settler.run(),
-            self._every(TICK_S, self._tick),
+            self._every(TICK_S, self.tick),
             self._every(RENEW_S, self._holdings.renew),
-            self._every(RECOVERY_S, self._recover),
+            self._every(RECOVERY_S, self.recover),
             self._every(SWEEP_S, self.sweep),
         )
         self._tasks = [asyncio.get_running_loop().create_task(task) for task in work]
@@ -125,6 +129,15 @@ class Ledger:
                 if not self._journal.open:
                     await self._patiently(self._holdings.close)()
         self._journal.close()
+
+    async def abandon(self) -> None:
+        """Leave everything as a killed process would, but for memory; for tests of recovery."""
+        self._running = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._holdings.stop()
+        self._journal.close(keep=True)
 
     @property
     def ready(self) -> bool:
@@ -214,10 +227,16 @@ class Ledger:
             if await self._vault.dissolve(lease):
                 log.info("swept lease %s of %d nano-dollars", lease.id, lease.held)
 
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
+        """Finish what dead siblings left in their journals. Raises StorageError."""
         await self._recovery.step()
 
-    async def _tick(self) -> None:
+    async def settle_some(self) -> None:
+        """Take one batch of ended requests to the database. Raises StorageError, JournalError."""
+        await self._settler.step()
+
+    async def tick(self) -> None:
+        """Make room in the journal and return idle money. Raises StorageError."""
         await self._journal.probe()
         await self._holdings.tick()
 

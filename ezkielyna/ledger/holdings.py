@@ -354,12 +354,16 @@ class Holdings:
         for account, cost in costs.items():
             self.of(account).lease.settled(cost)
 
-    async def close(self) -> None:
-        """Give every lease back. Raises StorageError; recovery does then what is left."""
+    async def stop(self) -> None:
+        """End the grants that are on their way."""
         serving = [h.serving for h in self._all.values() if h.serving is not None]
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Give every lease back. Raises StorageError; recovery does then what is left."""
+        await self.stop()
         for lease in await self._vault.leases_of(self._process):
             await self._vault.dissolve(lease)
         self._all.clear()

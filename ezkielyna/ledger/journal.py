@@ -151,12 +151,12 @@ class Journal:
         except (OSError, JournalError) as error:
             log.info("the journal has no room: %s", error)
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:
         """Release the journal; remove it when all is acknowledged, else recovery takes it."""
         self._closed = True
         self._thread.shutdown(wait=True)
         self._segments.close()
-        if not self._requests:
+        if not self._requests and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
