@@ -54,7 +54,9 @@ def explained(
     for fault in error.errors(include_url=False, include_input=False):
         path = _without_branches(fault["loc"], document, fault["type"] == "missing")
         faults.setdefault(path, _sentence(dict(fault), model))
-    return faults
+    # A union faults the key once for each branch: the fault inside of a branch says more.
+    deeper = {path[:length] for path in faults for length in range(len(path))}
+    return {path: reason for path, reason in faults.items() if path not in deeper}
 
 
 def _join_plugins(merged: Merged, documents: list[tuple[Document, str]]) -> None:
