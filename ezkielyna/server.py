@@ -24,11 +24,12 @@ import uvloop
 
 from ezkielyna.app import App
 from ezkielyna.contract.errors import GatewayError, Unavailable
+from ezkielyna.gateway.delegates import new_request_id
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.embedded import open_storage
-from ezkielyna.wire.listener import Listener, ListenerLimits
-from ezkielyna.wire.tornado_listener import listener
+from ezkielyna.wire.listener import ListenerLimits
+from ezkielyna.wire.tornado_listener import AnyListener, listener
 
 log = structlog.get_logger("ezkielyna.server")
 
@@ -97,7 +98,7 @@ class Worker:
             await app.close()
 
 
-async def drain(app: App, gateway: Listener, drain_s: float) -> None:
+async def drain(app: App, gateway: AnyListener, drain_s: float) -> None:
     """Take no new request; let the running ones end, for `drain_s` at most; tell the rest."""
     app.pipeline.draining = True
     gateway.stop_accepting()
@@ -117,10 +118,12 @@ async def drain(app: App, gateway: Listener, drain_s: float) -> None:
 
 
 def limits(settings: Settings) -> ListenerLimits:
-    """Return the listener's limits; the delegates hold the ones that need a proper answer."""
+    """Return the listener's limits."""
     server = settings.server
     return ListenerLimits(
         max_connections=server.max_connections,
+        max_body=server.max_body,
+        header_bytes=server.max_header,
         header_timeout_s=server.header_timeout_s,
         idle_timeout_s=server.idle_timeout_s,
         body_timeout_s=server.body_timeout_s,
@@ -129,7 +132,7 @@ def limits(settings: Settings) -> ListenerLimits:
 
 def wire_refusal(error: GatewayError) -> tuple[list[tuple[str, str]], bytes]:
     """Return headers and body for a refusal by the listener itself."""
-    return [("Content-Type", "application/json"), *error.headers()], error.body()
+    return [("x-request-id", new_request_id()), *error.headers()], error.body()
 
 
 def quieten_collector() -> None:

@@ -13,6 +13,11 @@ import pytest
 import uvloop
 from tornado.ioloop import IOLoop
 
+from ezkielyna.testing.database import database, database_server
+from ezkielyna.testing.gateway import gateways
+
+__all__ = ["database", "database_server", "gateways", "io_loop"]
+
 
 @pytest.fixture(autouse=True)
 def io_loop() -> Iterator[IOLoop]:

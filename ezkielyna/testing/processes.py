@@ -1,0 +1,112 @@
+"""`ezkielyna` as a process: started, watched, ended by its id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "ezkielyna"]
+
+
+class Serving:
+    """A running `ezkielyna serve`; `lines` is what it printed so far."""
+
+    def __init__(self, arguments: list[str], data: Path, environment: dict[str, str]) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            [*COMMAND, "--data", str(data), "serve", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**clean_environment(), **environment},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        """Everything it printed."""
+        return "".join(self.lines)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.wait_for("listening on ").rpartition("listening on ")[2].strip()
+
+    def wait_for(self, text: str, within_s: float = 30.0) -> str:
+        """Return the first line that holds this text."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            for line in tuple(self.lines):
+                if text in line:
+                    return line
+            if self.process.poll() is not None:
+                self._reader.join(5)
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"{text!r} was not printed:\n{self.output}")
+
+    def children(self) -> list[int]:
+        """Return the ids of the processes that this one started and that live."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def stop(self, within_s: float = 20.0) -> int:
+        """Send SIGTERM and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(within_s)
+        self._reader.join(5)
+        return status
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+        self.process.stdout.close()
+
+
+@contextmanager
+def serving(arguments: list[str], data: Path, **environment: str) -> Iterator[Serving]:
+    """Run `ezkielyna serve` and end it, by force if it must be."""
+    process = Serving(arguments, data, environment)
+    try:
+        yield process
+    finally:
+        try:
+            process.stop()
+        except subprocess.TimeoutExpired:
+            process.process.kill()
+            process.process.wait(5)
+            raise
+
+
+def ezkielyna(
+    *arguments: str, data: Path, text_input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [*COMMAND, "--data", str(data), *arguments],
+        capture_output=True,
+        text=True,
+        input=text_input,
+        timeout=60,
+        check=False,
+        env=clean_environment(),
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what would configure a gateway or reach an upstream."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("EZKIELYNA_") and not name.endswith("_API_KEY")
+    }
