@@ -8,6 +8,8 @@ from ezkielyna.contract.limiter import RateLimiter
 from ezkielyna.defaults.memory import MemoryLimiter
 from ezkielyna.defaults.per_token import PerToken
 
+__all__ = ["MemoryLimiter", "PerToken"]
+
 
 @hookimpl
 def register_rate_limiters() -> list[type[RateLimiter]]:

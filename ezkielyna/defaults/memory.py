@@ -258,7 +258,9 @@ class Counts:
         """Go on under other limits: what was used of the old ones counts against the new."""
         self.refill(now)
         old, self.quota = self.quota, quota
-        self.arrival = min(self.arrival, now + quota.burst + quota.interval)
+        ahead = max(0, self.arrival - now)
+        used = -(-ahead // old.interval) if old.interval else 0
+        self.arrival = now + min(used * quota.interval, quota.burst + quota.interval)
         self.minute = _moved(self.minute, old.minute, quota.minute)
         self.day = _moved(self.day, old.day, quota.day)
 
