@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 from benchmarks.gateways import Absent, Stage, Subject, direct, given, nginx, ours
 from benchmarks.load import raise_file_limit
 from benchmarks.measures import Measure, command, figures, measures, steady_rate, take
-from benchmarks.processes import NotStarted, free_port, memory_kib, shown
+from benchmarks.processes import NotStarted, free_port, memory_kib, shown, wait_calm
 from benchmarks.table import render, spread
 
 _FORMAT = 1
@@ -66,6 +67,7 @@ class Session:
         for measure in self.measures:
             for subject in self.subjects:
                 raw = self._take(measure, subject, self.options.seconds)
+                wait_calm(subject.pids)  # what it still has to write is not the next one's load
                 self.raw.append(
                     {"round": number, "subject": subject.name, "measure": measure.name, **raw}
                 )
@@ -227,6 +229,7 @@ def run(options: argparse.Namespace) -> Session:
 def main() -> int:
     """Measure, print the table, write the JSON."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     session = run(options)
     print(render([one.name for one in session.subjects], session.rounds))
     for name, reason in session.absent.items():

@@ -34,7 +34,7 @@ class Request:
         self.port = address.port or 80
         self.streamed = script.kind != "plain"
         self.chunks = script.chunks if self.streamed else 1
-        body = json.dumps(_body(model, self.streamed, usage)).encode()
+        body = json.dumps(_body(model, self.chunks, self.streamed, usage)).encode()
         head = (
             f"POST {address.path.rstrip('/')}/chat/completions HTTP/1.1\r\n"
             f"Host: {address.netloc}\r\nContent-Type: application/json\r\n"
@@ -43,14 +43,14 @@ class Request:
         self.data = head.encode() + body
 
 
-def _body(model: str, streamed: bool, usage: bool) -> dict[str, object]:
+def _body(model: str, chunks: int, streamed: bool, usage: bool) -> dict[str, object]:
     body: dict[str, object] = {
         "model": model,
         "messages": [
             {"role": "system", "content": "You answer briefly and to the point."},
             {"role": "user", "content": _QUESTION * 3},
         ],
-        "max_tokens": 256,
+        "max_tokens": max(256, chunks),  # a chunk counts as a token: never more than asked for
         "temperature": 0.7,
     }
     if streamed:

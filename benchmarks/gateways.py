@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.processes import NotStarted, Started, command_line, family, free_port, pin, shown
+from benchmarks.processes import (
+    NotStarted,
+    Started,
+    command_line,
+    family,
+    free_port,
+    mentioning,
+    pin,
+    shown,
+)
 
 _DATABASE = "secantus"  # in the command line of the embedded database
 _EMAIL = "bench@example.com"
@@ -155,7 +164,10 @@ def ours(wire: str, *, priced: bool) -> Callable[[Stage], list[Subject]]:
             key = _make_key(program, common)
         except NotStarted as reason:
             raise Absent(str(reason)) from reason
-        pids = _serving(started.pid, stage.other_cores)
+        pids, database = _serving(started.pid, folder)
+        started.others = database
+        for pid in database:
+            pin(pid, stage.other_cores)
         one = f"ours, {wire}"
         url = f"http://127.0.0.1:{port}/v1"
         rest = (pids, _our_version(), shown(command))
@@ -195,15 +207,11 @@ def _told(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def _serving(pid: int, other_cores: Iterable[int]) -> list[int]:
-    """Return the processes that serve; the embedded database moves to the other cores."""
-    serving = []
-    for one in family(pid):
-        if _DATABASE in command_line(one):
-            pin(one, other_cores)
-        else:
-            serving.append(one)
-    return serving
+def _serving(pid: int, folder: Path) -> tuple[list[int], list[int]]:
+    """Return the processes that serve, and those of the embedded database, which is detached."""
+    every = set(family(pid)) | set(mentioning(str(folder)))
+    database = {one for one in every if _DATABASE in command_line(one)}
+    return sorted(every - database), sorted(database)
 
 
 def _our_version() -> str:

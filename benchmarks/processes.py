@@ -13,6 +13,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_S = 30.0
+_CALM_SHARE = 0.1
 _STOP_S = 15.0
 
 
@@ -28,6 +29,7 @@ class Started:
         # The surroundings must not configure what is measured.
         clean = {k: v for k, v in os.environ.items() if not k.startswith("EZKIELYNA_")}
         self.command = list(command)
+        self.others: list[int] = []  # processes it started that are not its children
         self._log = log
         with log.open("wb") as output, on_cores(wanted):
             self._process = subprocess.Popen(
@@ -61,7 +63,7 @@ class Started:
 
     def stop(self) -> None:
         """End the process and what it started: kindly, then by force."""
-        children = {pid: command_line(pid) for pid in family(self.pid)[1:]}
+        children = {pid: command_line(pid) for pid in family(self.pid)[1:] + self.others}
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
@@ -108,6 +110,22 @@ def family(pid: int) -> list[int]:
             for thread in Path(f"/proc/{parent}/task").iterdir():
                 found += [int(child) for child in (thread / "children").read_text().split()]
     return found
+
+
+def mentioning(text: str) -> list[int]:
+    """Return the processes whose command line holds a text that nobody else's does."""
+    every = (int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit())
+    return [pid for pid in every if text in command_line(pid)]
+
+
+def wait_calm(pids: Sequence[int], seconds: float = 10.0) -> None:
+    """Return when the processes have next to nothing to do, or after so many seconds."""
+    until = time.monotonic() + seconds
+    while pids and time.monotonic() < until:
+        before = cpu_s(pids)
+        time.sleep(0.25)
+        if cpu_s(pids) - before <= _CALM_SHARE * 0.25:
+            break
 
 
 def command_line(pid: int) -> str:
