@@ -31,6 +31,9 @@ Driver = Literal["motor", "pymongo"]
 SELECTION_MS = 2_000
 """How long a command looks for a usable server before StorageAway."""
 SOCKET_MS = 10_000
+HEARTBEAT_MS = 2_000
+"""How often a server is asked whether it lives; one that hangs is given up after about seven
+seconds, and further commands then fail after `SELECTION_MS`."""
 
 
 async def connect(
@@ -47,6 +50,7 @@ async def connect(
         "serverSelectionTimeoutMS": SELECTION_MS,
         "connectTimeoutMS": SELECTION_MS,
         "socketTimeoutMS": SOCKET_MS,
+        "heartbeatFrequencyMS": HEARTBEAT_MS,
         "appname": "ezkielyna",
     }
     if count:

@@ -64,6 +64,7 @@ async def embedded_database(data: Path, *, test_commands: bool = False) -> Async
     """
     program = _program()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - once, at start
+    data = data.resolve()  # noqa: ASYNC240 - the keeper works in another folder
     starter = _Starter(data, program, test_commands)
     with (data / "db.lock").open("a+") as lock:
         await _share(lock)
@@ -103,8 +104,10 @@ class _Starter:
         """Start a new keeper whenever the keeper is gone; it takes over the port."""
         while True:
             await asyncio.sleep(WATCH_S)
-            if not _kept(self._data):
-                await self._spawn()
+            # Too many open files, a full disk: such things pass, and the next look finds out.
+            with suppress(OSError):
+                if not _kept(self._data):
+                    await self._spawn()
 
     def _refuse_failure(self) -> None:
         """Raise what our keeper left as its last word; one of an earlier run does not count."""

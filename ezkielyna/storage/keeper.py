@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO
 
 POLL_S = 0.1
-LINGER_S = 1.0
+LINGER_S = 0.7
 """How long the database stays after its last user: commands in a row need it started once."""
 START_S = 30.0
 STOP_S = 1.0
@@ -162,10 +162,12 @@ class ServerFailed(Exception):
 
 
 def _detach() -> None:
-    """Leave the caller's session and its children, so that its end is not ours."""
+    """Leave the caller's session, folder and children, so that its end is not ours."""
     if os.fork():
         os._exit(0)
     os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

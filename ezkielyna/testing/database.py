@@ -17,7 +17,6 @@ from tornado.ioloop import IOLoop
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import connect
 from ezkielyna.storage.embedded import embedded_database
-from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.schema import prepare
 
 
@@ -46,9 +45,6 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databa
 
     try:
         url = run(stack.enter_async_context(embedded_database(data, test_commands=True))).result(60)
-    except StorageError as error:
-        pytest.skip(str(error))
-    try:
         yield DatabaseServer(str(url), data)
     finally:
         run(stack.aclose()).result(10)

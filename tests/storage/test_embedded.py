@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ from ezkielyna.storage import embedded
 from ezkielyna.storage.driver import Driver, connect
 from ezkielyna.storage.embedded import embedded_database, open_storage
 from ezkielyna.storage.errors import StorageAway, StorageError
+
+
+@pytest.fixture(autouse=True)
+def abandoned_sockets() -> Iterator[None]:
+    """Collect what PyMongo's asyncio client leaves open when it is closed while it connects."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
 
 USE = """
 import asyncio, sys
