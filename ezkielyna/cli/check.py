@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from ezkielyna.cli.options import Setup, command_options
+
+if TYPE_CHECKING:
+    from ezkielyna.settings import Settings
 
 
 @click.command()
@@ -20,9 +26,22 @@ def check(setup: Setup, demo: bool) -> None:
 
     settings = setup.amended(demo=demo).settings
     catalogue = build_catalogue(settings, load_plugins(settings))
-    if not catalogue.models:
-        click.echo("warning: no [models.…] are configured, so nothing is served", err=True)
+    for warning in _warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(
         f"ok: {len(catalogue.models)} models, {len(catalogue.providers)} providers, "
         f"{len(catalogue.plans)} plans, {len(settings.plugins)} plugins"
     )
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    """Yield what is allowed and may still surprise."""
+    if not settings.models:
+        yield "no [models.…] are configured, so nothing is served"
+    workers = settings.server.processes
+    shared = [name for name, plan in settings.plans.items() if plan.limiter == "memory"]
+    if workers > 1 and shared:
+        yield (
+            f"each of {workers} workers holds a part of the limits of plan {', '.join(shared)}: "
+            'limiter = "memory" counts in one process'
+        )
