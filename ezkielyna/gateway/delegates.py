@@ -274,10 +274,11 @@ class ApiDelegate(HTTPMessageDelegate):
         if self._inner is not None:
             return self._inner.data_received(chunk)
         self._size += len(chunk)
-        if self._size > self._router.routes.max_body:
-            self._refuse(self._too_large())
-        else:
+        if self._size <= self._router.routes.max_body:
             self._parts.append(chunk)
+        else:
+            # Refused at the end: who is still sending would lose an answer now to a reset.
+            self._parts.clear()
         return None
 
     def finish(self) -> None:
@@ -286,6 +287,9 @@ class ApiDelegate(HTTPMessageDelegate):
             self._inner.finish()
             return
         if self._handler is None or self._reply.begun:
+            return
+        if self._size > self._router.routes.max_body:
+            self._refuse(self._too_large())
             return
         body = b"".join(self._parts)
         call = Call(self._method, self._path, self._query, self._headers, body, self._reply)

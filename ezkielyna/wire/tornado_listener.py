@@ -34,6 +34,10 @@ from ezkielyna.wire.request_connection import refusal
 
 _BACKLOG = 2048
 
+HARD = 2
+"""Tornado refuses without an answer of ours, so its limits are where politeness ends: a delegate
+that wants to answer does so below them."""
+
 
 class AnyListener(Protocol):
     """What both listeners can do; `Listener` says what each member means."""
@@ -91,8 +95,8 @@ class TornadoListener:
             _Delegate(self, delegate),
             idle_connection_timeout=self.limits.idle_timeout_s,
             body_timeout=self.limits.body_timeout_s,
-            max_header_size=self.limits.header_bytes,
-            max_body_size=self.limits.max_body,
+            max_header_size=self.limits.header_bytes * HARD,
+            max_body_size=self.limits.max_body * HARD,
         )
         self._server.owner = self
         self._server.served = delegate

@@ -157,7 +157,7 @@ async def test_413_for_a_body_that_is_too_large(gateways: Gateways, wire: dict[s
 
 async def test_413_for_a_body_of_unknown_length(gateways: Gateways, wire: dict[str, Any]) -> None:
     async def chunks() -> Any:
-        for _ in range(8):
+        for _ in range(3):
             yield b" " * 1024
 
     tables = {"server": {**wire["server"], "max_body": 2048}}

@@ -192,7 +192,7 @@ async def test_a_slow_client_pauses_its_own_upstream_only(
     async def firehose(turn: Turn) -> None:
         nonlocal sent
         await turn.begin(200, EVENT_STREAM)
-        for _ in range(4000):
+        for _ in range(2000):
             await turn.chunk(piece)
             sent += 1
         await turn.chunk(chunk({}, "stop") + DONE)
@@ -204,7 +204,6 @@ async def test_a_slow_client_pauses_its_own_upstream_only(
         gateways(upstream.url, tables=wire, credit="100000") as gateway,
     ):
         slow = socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2])))
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         body = orjson.dumps({**CHAT, "model": "free-lab"})
         slow.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -215,7 +214,7 @@ async def test_a_slow_client_pauses_its_own_upstream_only(
         while sent != before or sent == 0:
             before = sent
             await asyncio.sleep(0.3)
-        assert sent < 3000, "the upstream was not paused"
+        assert sent < 1500, "the upstream was not paused"
         assert (await _read(gateway)).endswith(DONE)
         slow.setblocking(False)
         received = b""
@@ -224,7 +223,7 @@ async def test_a_slow_client_pauses_its_own_upstream_only(
             data = await loop.sock_recv(slow, 1 << 20)
             assert data
             received = (received + data)[-64:]
-        assert sent == 4000
+        assert sent == 2000
         slow.close()
 
 
