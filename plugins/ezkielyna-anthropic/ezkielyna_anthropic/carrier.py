@@ -44,11 +44,12 @@ def unpacked(tool_id: str) -> tuple[str, list[Placed]]:
         return bare, []
     try:
         compressed = base64.urlsafe_b64decode(carried + "=" * (-len(carried) % 4))
+        inflater = zlib.decompressobj()
         # Bounded, because a few bytes of a forged id could stand for gigabytes.
-        document = orjson.loads(zlib.decompressobj().decompress(compressed, _MAX_JSON_BYTES))
+        document = orjson.loads(inflater.decompress(compressed, _MAX_JSON_BYTES))
     except (binascii.Error, zlib.error, ValueError):
         return bare, []
-    return bare, _sound(document)
+    return bare, _sound(document) if inflater.eof else []
 
 
 def _sound(document: Any) -> list[Placed]:
