@@ -52,4 +52,4 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 def count(value: Any) -> int:
     """Return an upstream's count; 0 in place of what is none."""
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < 2**53 else 0

@@ -1,0 +1,579 @@
+"""What the client gets, for shapes that no recording has; the lines are those of the list of
+mistakes that other gateways made.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import orjson
+import pytest
+
+from ezkielyna import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    ImageRequest,
+    InvalidRequest,
+    Unsupported,
+    UpstreamError,
+    UpstreamTimeout,
+    Usage,
+)
+from ezkielyna_gemini import GeminiProvider
+
+Json = dict[str, Any]
+USER = {"role": "user", "content": "hi"}
+PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
+TOTALS = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+
+
+def exchange(**fields: Any) -> Any:
+    body = {"model": "m", "messages": [USER]} | fields
+    return PROVIDER.exchange(ChatRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
+
+
+def streaming(**fields: Any) -> Any:
+    return exchange(stream=True, **fields)
+
+
+def document(*parts: Json, reason: str | None = "STOP", **more: Any) -> Json:
+    candidate: Json = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
+    if reason:
+        candidate["finishReason"] = reason
+    head = {"candidates": [candidate], "responseId": "r1", "modelVersion": "gemini-2.5-flash-001"}
+    return head | {"usageMetadata": TOTALS} | more
+
+
+def text(words: str, **more: Any) -> Json:
+    return {"text": words, **more}
+
+
+def call(name: str = "f", signature: str | None = None, **function: Any) -> Json:
+    part: Json = {"functionCall": {"name": name, **function}}
+    return part | ({"thoughtSignature": signature} if signature else {})
+
+
+def answered(*parts: Json, asked: Json | None = None, **more: Any) -> Json:
+    made = exchange(**(asked or {})).answer(200, {}, orjson.dumps(document(*parts, **more)))
+    answer: Json = orjson.loads(made)
+    return answer
+
+
+def chunks(*documents: Json, asked: Json | None = None) -> list[Json]:
+    made = streaming(**(asked or {}))
+    out = b"".join(made.feed(event(each)) for each in documents) + made.close()
+    *events, done, rest = out.split(b"\n\n")
+    assert (done, rest) == (b"data: [DONE]", b"")
+    return [orjson.loads(each.removeprefix(b"data: ")) for each in events]
+
+
+def event(document: Json) -> bytes:
+    return b"data: " + orjson.dumps(document) + b"\r\n\r\n"
+
+
+def deltas(found: list[Json]) -> list[Json]:
+    return [choice["delta"] for each in found for choice in each["choices"]]
+
+
+def reasons(found: list[Json]) -> list[str | None]:
+    return [choice["finish_reason"] for each in found for choice in each["choices"]]
+
+
+def test_usage_comes_only_when_asked_for_and_then_everywhere() -> None:
+    """Lines 1 and 2."""
+    first, last = document(text("a"), reason=None), document(text("b"))
+    assert all("usage" not in each for each in chunks(first, last))
+    asked = {"stream_options": {"include_usage": True}}
+    *before, usage = chunks(first, last, asked=asked)
+    assert all(each["usage"] is None for each in before)
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 15
+    assert "cost" not in usage["usage"]
+
+
+def test_the_cost_is_an_exact_number() -> None:
+    made = streaming(stream_options={"include_usage": True})
+    made.price = lambda usage: 1_000_000_001
+    out = made.feed(event(document(text("a")))) + made.close()
+    assert b'"cost":1.000000001}' in out
+
+
+def test_a_stop_after_calls_is_tool_calls_wherever_it_comes() -> None:
+    """Lines 3 and 4."""
+    late = chunks(document(call(), reason=None), document(text("")))
+    assert reasons(late) == [None, None, "tool_calls"]
+    together = chunks(document(call()))
+    assert reasons(together) == [None, None, "tool_calls"]
+    assert answered(call())["choices"][0]["finish_reason"] == "tool_calls"
+    cut = answered(call(), reason="MAX_TOKENS")
+    assert cut["choices"][0]["finish_reason"] == "length"
+
+
+def test_only_the_last_of_several_stops_is_the_finish() -> None:
+    """Line 4."""
+    found = chunks(document(text("a")), document(text("b")), document(text("c")))
+    assert reasons(found) == [None, None, None, None, "stop"]
+    assert found[-1]["choices"][0]["delta"] == {}
+
+
+def test_parallel_calls_count_over_the_whole_stream() -> None:
+    """Line 5."""
+    found = chunks(
+        document(call("a"), call("b"), reason=None), document(call("c"), reason=None),
+        document(text("x")), document(call("c")),
+    )  # fmt: skip
+    calls = [made for delta in deltas(found) for made in delta.get("tool_calls", [])]
+    assert [made["index"] for made in calls] == [0, 1, 2, 3]
+    assert [made["function"]["name"] for made in calls] == ["a", "b", "c", "c"]
+    assert len({made["id"] for made in calls}) == 4
+
+
+def test_a_call_without_arguments() -> None:
+    """Line 7."""
+    for part in (call(), call(args={}), call(args=None)):
+        made = answered(part)["choices"][0]["message"]
+        assert made["tool_calls"][0]["function"]["arguments"] == "{}"
+        assert made["content"] is None
+
+
+def test_cached_tokens_are_counted_once_plain_and_streamed_alike() -> None:
+    """Line 8."""
+    metadata = {
+        "promptTokenCount": 100, "cachedContentTokenCount": 80, "candidatesTokenCount": 7,
+        "thoughtsTokenCount": 20, "toolUsePromptTokenCount": 3, "totalTokenCount": 130,
+        "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 15}],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}],
+    }  # fmt: skip
+    plain = answered(text("a"), usageMetadata=metadata)["usage"]
+    asked = {"stream_options": {"include_usage": True}}
+    assert chunks(document(text("a"), usageMetadata=metadata), asked=asked)[-1]["usage"] == plain
+    assert plain == {
+        "prompt_tokens": 103,
+        "completion_tokens": 27,
+        "total_tokens": 130,
+        "prompt_tokens_details": {"cached_tokens": 80, "audio_tokens": 10},
+        "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 2},
+    }
+    made = exchange()
+    made.answer(200, {}, orjson.dumps(document(text("a"), usageMetadata=metadata)))
+    assert made.usage == Usage(
+        input=13, cached_input=80, audio_in=10, output=5, audio_out=2, reasoning=20
+    )
+
+
+def test_absurd_counts_stay_plausible() -> None:
+    metadata = {"promptTokenCount": -5, "cachedContentTokenCount": 9, "candidatesTokenCount": "x"}
+    made = exchange()
+    made.answer(200, {}, orjson.dumps(document(text("a"), usageMetadata=metadata)))
+    assert made.usage == Usage()
+
+
+def test_thoughts_are_output_tokens_and_never_content() -> None:
+    """Line 9."""
+    metadata = TOTALS | {"thoughtsTokenCount": 100}
+    parts = (text("hm", thought=True), text("4"))
+    answer = answered(*parts, usageMetadata=metadata)
+    assert answer["usage"]["completion_tokens"] == 105
+    message = answer["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("4", "hm")
+    assert deltas(chunks(document(*parts)))[1:3] == [{"reasoning_content": "hm"}, {"content": "4"}]
+
+
+def test_a_candidate_without_content_is_still_a_choice() -> None:
+    """Line 19."""
+    for content in ({}, {"role": "model"}, None):
+        candidate = {"content": content, "finishReason": "MAX_TOKENS"}
+        body = {"candidates": [candidate]}
+        answer = orjson.loads(exchange().answer(200, {}, orjson.dumps(body)))
+        (choice,) = answer["choices"]
+        assert (choice["index"], choice["message"]["content"]) == (0, "")
+        assert choice["finish_reason"] == "length"
+        assert reasons(chunks(body)) == [None, "length"]
+
+
+def test_a_blocked_prompt_is_a_refusal() -> None:
+    """Line 19."""
+    body = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4}}
+    answer = orjson.loads(exchange().answer(200, {}, orjson.dumps(body)))
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] == "content_filter"
+    assert choice["message"]["refusal"] == "Blocked by Gemini: SAFETY"
+    assert choice["message"]["content"] is None
+    assert answer["usage"]["prompt_tokens"] == 4
+    found = chunks(body)
+    assert {"refusal": "Blocked by Gemini: SAFETY"} in deltas(found)
+    assert reasons(found)[-1] == "content_filter"
+
+
+def test_a_bad_key_is_the_gateway_s_fault() -> None:
+    """Line 24."""
+    error = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}
+    failure = exchange().failure(400, {}, orjson.dumps([{"error": error}]))
+    assert (failure.status, failure.retryable) == (502, True)
+
+
+def failure(status: int, word: str, message: str = "m", **more: Any) -> UpstreamError:
+    error = {"code": status, "message": message, "status": word, **more}
+    made: UpstreamError = exchange().failure(
+        status, {"content-type": "text/event-stream"}, orjson.dumps({"error": error})
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "ours", "kind"),
+    [
+        (400, "INVALID_ARGUMENT", 400, "invalid_request"),
+        (400, "FAILED_PRECONDITION", 400, "invalid_request"),
+        (404, "NOT_FOUND", 400, "invalid_request"),
+        (401, "UNAUTHENTICATED", 502, "upstream_error"),
+        (403, "PERMISSION_DENIED", 502, "upstream_error"),
+        (402, "RESOURCE_EXHAUSTED", 502, "upstream_error"),
+        (429, "RESOURCE_EXHAUSTED", 429, "rate_limited"),
+        (499, "CANCELLED", 502, "upstream_error"),
+        (500, "INTERNAL", 502, "upstream_error"),
+        (500, "UNKNOWN", 502, "upstream_error"),
+        (503, "UNAVAILABLE", 503, "overloaded"),
+        (504, "DEADLINE_EXCEEDED", 504, "upstream_timeout"),
+    ],
+)
+def test_every_status(status: int, word: str, ours: int, kind: str) -> None:
+    found = failure(status, word)
+    assert (found.status, found.type) == (ours, kind)
+    assert found.retryable == (kind != "invalid_request")
+    assert isinstance(found, UpstreamTimeout) == (ours == 504)
+
+
+def test_the_place_of_the_gateway_is_not_the_client_s_fault() -> None:
+    found = failure(400, "FAILED_PRECONDITION", "User location is not supported for the API use.")
+    assert found.status == 502
+
+
+def test_the_time_to_wait() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}]
+    assert failure(429, "RESOURCE_EXHAUSTED", details=details).retry_after_s == 34.4
+    assert exchange().failure(429, {"retry-after": "7"}, b"").retry_after_s == 7
+    assert exchange().failure(503, {}, b"<html>").retry_after_s == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"[1]", b"null", b'{"error":"x"}', b"\xff"]
+)
+@pytest.mark.parametrize("status", [302, 400, 401, 404, 413, 429, 500, 502, 503, 504])
+def test_failure_never_raises(status: int, body: bytes) -> None:
+    assert isinstance(exchange().failure(status, {}, body), UpstreamError)
+
+
+def test_an_error_inside_of_a_stream_comes_after_what_came_before_it() -> None:
+    """Line 14."""
+    error = {"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}
+    both = event(document(text("a"), reason=None)) + event(error)
+    made = streaming()
+    assert b'"content":"a"' in made.feed(both)
+    with pytest.raises(UpstreamError) as raised:
+        made.close()
+    assert raised.value.status == 503
+    for cut in range(1, len(both)):
+        out, raised_at = fed(streaming(), both[:cut], both[cut:])
+        assert b'"content":"a"' in out
+        assert raised_at == 503
+
+
+def fed(made: Any, *pieces: bytes) -> tuple[bytes, int | None]:
+    """Return what came out before the error, and its status."""
+    out = b""
+    try:
+        for piece in pieces:
+            out += made.feed(piece)
+        out += made.close()
+    except UpstreamError as error:
+        return out, error.status
+    return out, None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"data: {}\n\n", b"data: {nope\n\n", b"data: [1]\n\n", b'data: {"candidates":[]}\n\n'],
+)
+def test_a_stream_that_ends_too_early_is_an_error(body: bytes) -> None:
+    assert fed(streaming(), body) == (b"", 502)
+    made = streaming()
+    made.feed(event(document(text("a"), reason=None)))
+    with pytest.raises(UpstreamError, match="before it was complete"):
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("IMAGE_SAFETY", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("OTHER", "stop"),
+        ("MALFORMED_FUNCTION_CALL", "stop"),
+        ("NEW_REASON", "stop"),
+    ],
+)
+def test_finish_reasons(reason: str, finish: str) -> None:
+    assert answered(text("a"), reason=reason)["choices"][0]["finish_reason"] == finish
+    assert reasons(chunks(document(text("a"), reason=reason)))[-1] == finish
+
+
+def test_ends_without_content() -> None:
+    assert answered(reason="OTHER")["choices"][0]["finish_reason"] == "content_filter"
+    with pytest.raises(UpstreamError, match="malformed") as raised:
+        answered(reason="MALFORMED_FUNCTION_CALL")
+    assert raised.value.retryable
+    with pytest.raises(UpstreamError, match="malformed"):
+        chunks(document(reason="UNEXPECTED_TOOL_CALL"))
+
+
+def test_only_one_call_where_calls_may_not_be_parallel() -> None:
+    """Line 16."""
+    asked = {"parallel_tool_calls": False}
+    message = answered(call("a"), call("b"), asked=asked)["choices"][0]["message"]
+    assert [made["function"]["name"] for made in message["tool_calls"]] == ["a"]
+    found = chunks(document(call("a")), document(call("b")), asked=asked)
+    assert [len(delta["tool_calls"]) for delta in deltas(found) if "tool_calls" in delta] == [1]
+
+
+def test_deprecated_functions_are_answered_in_their_style() -> None:
+    asked = {"functions": [{"name": "f"}]}
+    (choice,) = answered(call(args={"a": 1}), asked=asked)["choices"]
+    assert choice["finish_reason"] == "function_call"
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": '{"a":1}'}
+    assert "tool_calls" not in choice["message"]
+    found = chunks(document(call(args={"a": 1})), asked=asked)
+    assert {"function_call": {"name": "f", "arguments": '{"a":1}'}} in deltas(found)
+    assert reasons(found)[-1] == "function_call"
+
+
+def test_custom_tools_have_free_text() -> None:
+    tool = {"type": "custom", "custom": {"name": "run"}}
+    made = exchange(tools=[tool])
+    (declared,) = orjson.loads(made.request.body)["tools"][0]["functionDeclarations"]
+    assert list(declared["parametersJsonSchema"]["properties"]) == ["input"]
+    answer = orjson.loads(
+        made.answer(200, {}, orjson.dumps(document(call("run", args={"input": "ls"}))))
+    )
+    (called,) = answer["choices"][0]["message"]["tool_calls"]
+    assert called["custom"] == {"name": "run", "input": "ls"}
+
+
+def test_choices_interleave() -> None:
+    def candidate(index: int, words: str, **more: Any) -> Json:
+        return {"index": index, "content": {"parts": [{"text": words}]}, **more}
+
+    found = chunks(
+        {"candidates": [candidate(0, "a"), candidate(1, "b")]},
+        {"candidates": [candidate(1, "c", finishReason="STOP")]},
+        {"candidates": [candidate(0, "d", finishReason="MAX_TOKENS")]},
+        asked={"n": 2},
+    )
+    texts = {0: "", 1: ""}
+    for each in found:
+        for choice in each["choices"]:
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+    assert texts == {0: "ad", 1: "bc"}
+    assert reasons(found)[-2:] == ["length", "stop"]
+    assert all(each["id"] == found[0]["id"] for each in found)
+
+
+def test_images_in_a_chat() -> None:
+    part = {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}, "index": 0}
+    assert answered(text("see"), part)["choices"][0]["message"]["images"] == [image]
+    assert {"images": [image]} in deltas(chunks(document(text("see"), part)))
+
+
+def test_log_probabilities() -> None:
+    chosen = {"token": "é", "tokenId": 1, "logProbability": -0.5}
+    result = {"chosenCandidates": [chosen], "topCandidates": [{"candidates": [chosen, chosen]}]}
+    body = document(text("é"))
+    body["candidates"][0]["logprobsResult"] = result
+    token = {"token": "é", "logprob": -0.5, "bytes": [195, 169]}
+    wanted = {"content": [token | {"top_logprobs": [token, token]}], "refusal": None}
+    answer = orjson.loads(exchange(logprobs=True).answer(200, {}, orjson.dumps(body)))
+    assert answer["choices"][0]["logprobs"] == wanted
+    found = chunks(body, asked={"logprobs": True})
+    assert [each["choices"][0]["logprobs"] for each in found] == [None, wanted, None]
+
+
+def test_code_execution_is_ignored() -> None:
+    parts = ({"executableCode": {"code": "1"}}, {"codeExecutionResult": {"output": "1"}}, text("1"))
+    assert answered(*parts)["choices"][0]["message"]["content"] == "1"
+    assert deltas(chunks(document(*parts)))[1:] == [{"content": "1"}, {}]
+
+
+def test_what_was_delivered_of_a_stream_that_is_cut() -> None:
+    made = streaming()
+    assert made.delivered().empty
+    assert made.progress() == 0
+    made.feed(event(document(text("hm", thought=True), text("hello"), reason=None)))
+    first = made.progress()
+    made.feed(event(document(call("f", args={"a": 1}), reason=None)))
+    delivered = made.delivered()
+    assert (delivered.text, delivered.reasoning) == ("hello", "hm")
+    assert delivered.tools == 'f{"a":1}'
+    assert made.progress() > first > 0
+    assert made.usage == Usage(input=10, output=5)
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"[]", b"1", b"{}", b'{"candidates":[1]}'])
+def test_a_200_that_is_no_answer(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        exchange().answer(200, {}, body)
+
+
+def test_a_200_that_hides_an_error() -> None:
+    error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED"}
+    with pytest.raises(UpstreamError) as raised:
+        exchange().answer(200, {}, orjson.dumps([{"error": error}]))
+    assert raised.value.status == 429
+
+
+def completing(**fields: Any) -> Any:
+    body = {"model": "m", "prompt": "Once"} | fields
+    return PROVIDER.exchange(CompletionRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
+
+
+def test_a_legacy_completion() -> None:
+    body = document(text("hm", thought=True), text("upon a time"), reason="MAX_TOKENS")
+    answer = orjson.loads(completing().answer(200, {}, orjson.dumps(body)))
+    assert answer["id"] == "cmpl-r1"
+    assert answer["object"] == "text_completion"
+    assert answer["choices"] == [
+        {"text": "upon a time", "index": 0, "logprobs": None, "finish_reason": "length"}
+    ]
+    made = completing(stream=True, stream_options={"include_usage": True})
+    out = made.feed(event(body)) + made.close()
+    events = [orjson.loads(each[6:]) for each in out.split(b"\n\n")[:-2]]
+    assert [each["object"] for each in events] == ["text_completion"] * 3
+    assert [choice for each in events for choice in each["choices"]] == [
+        {"index": 0, "text": "upon a time", "logprobs": None, "finish_reason": None},
+        {"index": 0, "text": "", "logprobs": None, "finish_reason": "length"},
+    ]
+    assert events[-1]["usage"]["total_tokens"] == 15
+
+
+def embedding(answer: Json, **fields: Any) -> Json:
+    body = {"model": "m", "input": "hi"} | fields
+    made = PROVIDER.exchange(EmbeddingRequest.parse(orjson.dumps(body)), "gemini-embedding-001")
+    made.price = lambda usage: 5
+    found: Json = orjson.loads(made.answer(200, {}, orjson.dumps(answer)))
+    assert made.usage is not None
+    return found | {"buckets": made.usage}
+
+
+def test_embeddings_in_base64_are_of_unit_length() -> None:
+    """Line 20: the official SDKs ask for base64 unless told otherwise."""
+    found = embedding({"embeddings": [{"values": [3.0, 4.0]}]}, encoding_format="base64")
+    packed = base64.b64decode(found["data"][0]["embedding"])
+    assert struct.unpack("<2f", packed) == pytest.approx((0.6, 0.8))
+    floats = embedding({"embeddings": [{"values": [3, 4]}]}, encoding_format=None)
+    assert floats["data"][0]["embedding"] == pytest.approx([0.6, 0.8])
+    zero = embedding({"embedding": {"values": [0.0]}})
+    assert zero["data"][0]["embedding"] == [0.0]
+
+
+def test_embeddings_are_counted_by_google_or_else_estimated() -> None:
+    counted = embedding({"embeddings": [{"values": [1]}], "usageMetadata": {"promptTokenCount": 4}})
+    assert counted["usage"] == {"prompt_tokens": 4, "total_tokens": 4, "cost": 5e-9}
+    assert counted["buckets"] == Usage(input=4)
+    guessed = embedding({"embeddings": [{"values": [1]}]}, input="hello")
+    assert guessed["buckets"] == Usage(input=2, source="estimated")
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ([1, 2], Unsupported),
+        ([[1], [2]], Unsupported),
+        (["a"] * 101, Unsupported),
+        ("", InvalidRequest),
+        ([], InvalidRequest),
+        (["a", ""], InvalidRequest),
+    ],
+)
+def test_what_cannot_be_embedded(given: Any, error: type[InvalidRequest]) -> None:
+    request = EmbeddingRequest.parse(orjson.dumps({"model": "m", "input": given}))
+    with pytest.raises(error) as refused:
+        PROVIDER.exchange(request, "m")
+    assert refused.value.param == "input"
+
+
+@pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [{"values": ["x"]}]}])
+def test_embeddings_that_are_none(answer: Json) -> None:
+    with pytest.raises(UpstreamError):
+        embedding(answer)
+
+
+def drawing(model: str, **fields: Any) -> Any:
+    body = {"model": "m", "prompt": "a cat"} | fields
+    return PROVIDER.exchange(ImageRequest.parse(orjson.dumps(body)), model)
+
+
+def test_imagen() -> None:
+    made = drawing("imagen-4.0-generate-001", n=2, size="1792x1024", quality="hd", user="u")
+    assert made.request.url.endswith("/models/imagen-4.0-generate-001:predict")
+    assert orjson.loads(made.request.body) == {
+        "instances": [{"prompt": "a cat"}],
+        "parameters": {"sampleCount": 2, "aspectRatio": "16:9", "sampleImageSize": "2K"},
+    }
+    assert made.dropped == ("quality",)
+
+
+def test_a_gemini_image_model() -> None:
+    """Line 21: `response_format` is not handed on."""
+    made = drawing("gemini-2.5-flash-image", size="1024x1536", response_format="url")
+    assert orjson.loads(made.request.body) == {
+        "contents": [{"role": "user", "parts": [{"text": "a cat"}]}],
+        "generationConfig": {
+            "responseModalities": ["IMAGE"],
+            "imageConfig": {"aspectRatio": "3:4"},
+        },
+    }
+    draft = {"inlineData": {"data": "draft"}, "thought": True}
+    image = {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}
+    made.price = lambda usage: 7
+    answer = orjson.loads(made.answer(200, {}, orjson.dumps(document(draft, image))))
+    assert answer["data"] == [{"b64_json": "QUJD"}]
+    assert answer["usage"] == {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "total_tokens": 15,
+        "input_tokens_details": {"text_tokens": 10, "image_tokens": 0},
+        "cost": 7e-9,
+    }
+    assert made.usage == Usage(input=10, output=5, images=1)
+
+
+def test_filtered_images() -> None:
+    for body in ({"predictions": []}, {}, document(text("no"), reason="IMAGE_SAFETY")):
+        with pytest.raises(UpstreamError) as refused:
+            drawing("imagen-4").answer(200, {}, orjson.dumps(body))
+        assert refused.value.status == 400
+        assert not refused.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "param"),
+    [
+        ("imagen-4", {"n": 5}, "n"),
+        ("gemini-2.5-flash-image", {"n": 2}, "n"),
+        ("imagen-4", {"stream": True}, "stream"),
+        ("imagen-4", {"size": "big"}, "size"),
+        ("imagen-4", {"size": "0x5"}, "size"),
+        ("imagen-4", {"response_format": "gif"}, "response_format"),
+    ],
+)
+def test_images_that_cannot_be_drawn(model: str, fields: Json, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        drawing(model, **fields)
+    assert refused.value.param == param
