@@ -23,6 +23,7 @@ _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"]+)"')
 _ASKS_USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 _TICK_S = 0.001
+_CATCH_UP_S = 0.05
 _GOLDEN = 0.6180339887498949
 _HIGH_WATER = 256 * 1024
 
@@ -61,6 +62,8 @@ class Wheel:
 
     def _turn(self) -> None:
         now = self._loop.time()
+        # Time that is lost stays lost: to catch up with more would leave none for anything else.
+        self._due = max(self._due, now - _CATCH_UP_S)
         while self._due <= now:
             for stream in tuple(self._slots[self._at]):
                 stream.beat()
@@ -160,9 +163,11 @@ class Connection(asyncio.Protocol):
         self._burst()
 
     def beat(self) -> None:
-        """Send the next chunk of a paced stream, or its end."""
+        """Send the next chunk of a paced stream, or its end; a slow reader misses beats."""
         answer = self._answer
         assert answer is not None
+        if self._paused:
+            return
         self._left -= 1
         if self._left > 0:
             self._transport.write(answer.groups[0])
