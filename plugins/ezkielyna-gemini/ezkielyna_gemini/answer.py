@@ -11,7 +11,7 @@ import orjson
 
 from ezkielyna import UpstreamError
 from ezkielyna_gemini.errors import UNREADABLE
-from ezkielyna_gemini.fields import count, mapping, objects
+from ezkielyna_gemini.fields import count, mapping, objects, word
 from ezkielyna_gemini.signatures import carrier
 
 _FILTERED = frozenset({
@@ -92,13 +92,13 @@ class Choice:
             if isinstance(text, str):
                 if text:
                     (self.thoughts if part.get("thought") else self.texts).append(text)
-                self.signature = part.get("thoughtSignature") or self.signature
+                self.signature = word(part.get("thoughtSignature")) or self.signature
             elif mapping(part.get("functionCall")).get("name"):
                 self.call(part, style)
             elif "inlineData" in part and not part.get("thought"):
                 self.image(part)
         self.tokens += log_probabilities(candidate)
-        self.reason = reason_of(candidate) or self.reason
+        self.reason = word(candidate.get("finishReason")) or self.reason
 
     def message(self, style: Style) -> dict[str, Any]:
         """Return OpenAI's `message`."""
@@ -155,22 +155,15 @@ def checked(choices: list[Choice]) -> None:
 
 def block_of(document: dict[str, Any]) -> str | None:
     """Return the refusal of a blocked prompt."""
-    reason = mapping(document.get("promptFeedback")).get("blockReason")
-    return f"Blocked by Gemini: {reason}" if isinstance(reason, str) else None
-
-
-def reason_of(candidate: dict[str, Any]) -> str | None:
-    """Return Gemini's word for the end, if this is one."""
-    reason = candidate.get("finishReason")
-    return reason if isinstance(reason, str) else None
+    reason = word(mapping(document.get("promptFeedback")).get("blockReason"))
+    return f"Blocked by Gemini: {reason}" if reason else None
 
 
 def identity(document: dict[str, Any], model: str, seed: bytes) -> tuple[str, str]:
     """Return the answer's id, without OpenAI's prefix, and the resolved name of its model."""
-    found, version = document.get("responseId"), document.get("modelVersion")
-    if not isinstance(found, str) or not found:
-        found = hashlib.blake2b(seed, digest_size=12).hexdigest()
-    return found, version if isinstance(version, str) and version else model
+    found = word(document.get("responseId"))
+    found = found or hashlib.blake2b(seed, digest_size=12).hexdigest()
+    return found, word(document.get("modelVersion")) or model
 
 
 def made_at(document: dict[str, Any]) -> int:
@@ -201,13 +194,10 @@ def _token(chosen: dict[str, Any]) -> dict[str, Any]:
 def _tool_call(part: dict[str, Any], style: Style, choice: int, ordinal: int) -> dict[str, Any]:
     function = part["functionCall"]
     name, arguments = str(function.get("name", "")), mapping(function.get("args"))
-    own, signature = function.get("id"), part.get("thoughtSignature")
-    signature = signature if isinstance(signature, str) and signature else None
-    given = isinstance(own, str) and own != ""
-    identifier = own if given else f"call_{_digest(style.seed, choice, ordinal, name)}"
-    made: dict[str, Any] = {
-        "id": carrier(identifier, own=given, signature=signature if style.carry else None)
-    }
+    own, signature = word(function.get("id")), word(part.get("thoughtSignature"))
+    identifier = own or f"call_{_digest(style.seed, choice, ordinal, name)}"
+    carried = signature if style.carry else None
+    made: dict[str, Any] = {"id": carrier(identifier, own=own is not None, signature=carried)}
     if name in style.custom:
         made |= {"type": "custom", "custom": {"name": name, "input": _input(arguments)}}
     else:

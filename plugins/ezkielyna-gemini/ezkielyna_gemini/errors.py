@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ezkielyna import Headers, UpstreamError, UpstreamTimeout
-from ezkielyna_gemini.fields import mapping, objects
+from ezkielyna_gemini.fields import count, mapping, objects, word
 
 UNREADABLE = "The upstream sent an answer that cannot be read."
 CUT = "The upstream's answer ended before it was complete."
@@ -51,36 +51,31 @@ def reported(document: Any) -> dict[str, Any] | None:
 
 def error_of(error: dict[str, Any], status: int = 0, retry_after: str = "") -> UpstreamError:
     """Return what Google's error object stands for; `status` decides where it has no word."""
-    word = error.get("status")
-    if not isinstance(word, str):
-        word = _STATUSES.get(status or _code(error), "UNKNOWN")
-    message = error.get("message")
-    if not isinstance(message, str) or not message:
-        message = f"The upstream answered with status {status or _code(error)}."
+    code = status or count(error.get("code"))
+    name = word(error.get("status")) or _STATUSES.get(code, "UNKNOWN")
+    message = word(error.get("message")) or f"The upstream answered with status {code}."
     delay = _delay(error, retry_after)
-    if _is_ours(word, status, message, error):
+    if _is_ours(name, status, message, error):
         return UpstreamError(_CREDENTIAL)
-    if word == "RESOURCE_EXHAUSTED":
-        return UpstreamError.rate_limited(
-            f"The upstream's limit is reached: {message}", retry_after_s=delay
-        )
-    if word == "UNAVAILABLE":
+    if name == "RESOURCE_EXHAUSTED":
+        return UpstreamError.rate_limited("The upstream's limit is reached.", retry_after_s=delay)
+    if name == "UNAVAILABLE":
         return UpstreamError.overloaded("The upstream is overloaded.", retry_after_s=delay)
-    if word == "DEADLINE_EXCEEDED":
+    if name == "DEADLINE_EXCEEDED":
         return UpstreamTimeout("The upstream took too long.")
-    if word in {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE"}:
+    if name in {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE"}:
         return UpstreamError.refused(message)
-    return UpstreamError(f"The upstream failed ({word}).")
+    return UpstreamError(f"The upstream failed ({name}).")
 
 
-def _is_ours(word: str, status: int, message: str, error: dict[str, Any]) -> bool:
+def _is_ours(name: str, status: int, message: str, error: dict[str, Any]) -> bool:
     """True where Google refuses the operator's key, project, place or purse, not the request.
 
     A bad key is a 400 INVALID_ARGUMENT at Google, never a 401.
     """
-    if word in {"UNAUTHENTICATED", "PERMISSION_DENIED"} or status in {401, 402, 403}:
+    if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} or status in {401, 402, 403}:
         return True
-    if word == "FAILED_PRECONDITION":
+    if name == "FAILED_PRECONDITION":
         return bool(_PLACE.search(message))
     reasons = [detail.get("reason") for detail in objects(error.get("details"))]
     return "API_KEY_INVALID" in reasons or "api key not valid" in message.lower()
@@ -93,8 +88,3 @@ def _delay(error: dict[str, Any], retry_after: str) -> float | None:
         if found:
             return float(found[1])
     return None
-
-
-def _code(error: dict[str, Any]) -> int:
-    code = error.get("code")
-    return code if isinstance(code, int) else 0

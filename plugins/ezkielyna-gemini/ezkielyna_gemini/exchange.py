@@ -13,11 +13,9 @@ from ezkielyna_gemini.errors import UNREADABLE, error_of, failed, reported
 class GeminiExchange(Exchange):
     """One request to Gemini whose answer is not streamed.
 
-    `dropped` names the fields of the client's request that Gemini was not told. `created` is the
-    answer's time in Unix seconds, 0 where neither Google nor the core has said it.
+    `created` is the answer's time in Unix seconds, 0 where neither Google nor the core has said it.
     """
 
-    dropped: tuple[str, ...] = ()
     created: int = 0
 
     def __init__(self, asked: ApiRequest, request: UpstreamRequest, model: str) -> None:

@@ -50,6 +50,11 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def word(value: Any) -> str | None:
+    """Return an upstream's text, None in place of an empty one or of anything else."""
+    return value if isinstance(value, str) and value else None
+
+
 def count(value: Any) -> int:
     """Return an upstream's count; 0 in place of what is none."""
     return value if type(value) is int and 0 < value < 2**53 else 0

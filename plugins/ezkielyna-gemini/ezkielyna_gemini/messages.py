@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ezkielyna import InvalidRequest, Unsupported
-from ezkielyna_gemini.fields import expect, mapping
+from ezkielyna_gemini.fields import expect, mapping, word
 from ezkielyna_gemini.media import Part, parts_of, texts_of
 from ezkielyna_gemini.models import Traits
 from ezkielyna_gemini.signatures import DUMMY, opened
@@ -162,8 +162,7 @@ class _Asked:
 
 def _signature(holder: dict[str, Any]) -> str | None:
     google = mapping(mapping(holder.get("extra_content")).get("google"))
-    signature = google.get("thought_signature")
-    return signature if isinstance(signature, str) and signature else None
+    return word(google.get("thought_signature"))
 
 
 def _arguments(text: Any, at: str) -> dict[str, Any]:

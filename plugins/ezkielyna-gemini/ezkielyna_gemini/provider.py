@@ -20,7 +20,7 @@ from ezkielyna import (
 )
 from ezkielyna_gemini import embeddings, images
 from ezkielyna_gemini.answer import Style
-from ezkielyna_gemini.fields import encoded, expect
+from ezkielyna_gemini.fields import encoded
 from ezkielyna_gemini.models import path
 from ezkielyna_gemini.request import Translation
 from ezkielyna_gemini.stream import ChatExchange, CompletionExchange
@@ -55,11 +55,9 @@ class GeminiProvider(Provider):
         self._thoughts = own.show_thoughts if own else True
         self._carry = own.signatures_in_ids if own else True
         self._base = settings.base_url or BASE_URL
-        self._headers = {
-            "content-type": "application/json",
-            "x-goog-api-key": settings.api_key.get_secret_value(),
-            **settings.headers,
-        }
+        key = settings.api_key.get_secret_value()
+        credential = {"x-goog-api-key": key} if key else {}
+        self._headers = {"content-type": "application/json", **credential, **settings.headers}
 
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange; raises InvalidRequest or Unsupported naming the field."""
@@ -77,11 +75,10 @@ class GeminiProvider(Provider):
 
     def _generation(self, request: ApiRequest, model: str) -> Exchange:
         made = Translation(request, model, self._efforts, self._thoughts)
-        single = request.fields().get("parallel_tool_calls", True)
         style = Style(
             custom=frozenset(made.tools.custom),
             legacy=made.tools.legacy,
-            single=not expect(single, bool, "parallel_tool_calls"),
+            single=made.single,
             carry=self._carry,
         )
         method = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"

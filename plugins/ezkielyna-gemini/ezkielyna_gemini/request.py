@@ -40,7 +40,8 @@ _BESIDE_CONFIG = ("safetySettings", "cachedContent")
 
 
 class Translation:
-    """A chat as Gemini's `body`, and what was `dropped` from it on the way.
+    """A chat as Gemini's `body`, and what was `dropped` from it on the way; `single` where the
+    client wants no more than one tool call.
 
     Raises InvalidRequest or Unsupported naming the field. `efforts` are the operator's tables.
     """
@@ -55,6 +56,8 @@ class Translation:
         for name in _REFUSED:
             self._refuse(name, name in self._fields)
         self.tools = Tools({})
+        parallel = self._fields.get("parallel_tool_calls", True)
+        self.single = not expect(parallel, bool, "parallel_tool_calls")
         if isinstance(request, ChatRequest):
             self.body = self._chat(request)
         else:

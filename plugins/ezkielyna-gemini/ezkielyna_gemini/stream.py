@@ -29,11 +29,10 @@ from ezkielyna_gemini.answer import (
     identity,
     log_probabilities,
     made_at,
-    reason_of,
 )
 from ezkielyna_gemini.errors import CUT, UNREADABLE, error_of, reported
 from ezkielyna_gemini.exchange import GeminiExchange
-from ezkielyna_gemini.fields import count, mapping, objects
+from ezkielyna_gemini.fields import count, mapping, objects, word
 from ezkielyna_gemini.usage import shown, usage_of
 
 _BYTES_A_TOKEN = 4
@@ -126,7 +125,7 @@ class ChatExchange(GeminiExchange):
             document = orjson.loads(data)
         except orjson.JSONDecodeError:
             return UpstreamError(UNREADABLE)
-        if not isinstance(document, dict) or "error" in document:
+        if not isinstance(document, dict) or document.get("error"):
             error = reported(document)
             return error_of(error) if error else UpstreamError(UNREADABLE)
         if not self._head:
@@ -184,7 +183,7 @@ class ChatExchange(GeminiExchange):
             elif text is None or part.get("thought"):
                 self._special(choice, part, out)
         if "finishReason" in candidate:
-            choice.reason = reason_of(candidate) or choice.reason
+            choice.reason = word(candidate.get("finishReason")) or choice.reason
 
     def _open(self, index: int, out: list[bytes], *, called: bool) -> Choice:
         choice = self._choices[index] = Choice(index)
@@ -194,9 +193,9 @@ class ChatExchange(GeminiExchange):
         return choice
 
     def _special(self, choice: Choice, part: dict[str, Any], out: list[bytes]) -> None:
-        text, function = part.get("text"), part.get("functionCall")
+        text, function = word(part.get("text")), part.get("functionCall")
         if part.get("thought"):
-            if text and isinstance(text, str):
+            if text:
                 choice.thoughts.append(text)
                 self._bytes += len(text)
                 self._emit(choice, {"reasoning_content": text}, out)

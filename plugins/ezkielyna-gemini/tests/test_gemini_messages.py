@@ -191,6 +191,10 @@ def test_foreign_history_gets_the_documented_dummy_where_signatures_are_checked(
     assert "thoughtSignature" not in contents(*messages)[1]["parts"][0]
 
 
+def test_a_history_does_not_begin_with_a_call() -> None:
+    assert contents(called("a"), result("a"))[0] == {"role": "user", "parts": [{"text": " "}]}
+
+
 def test_thoughts_never_go_back() -> None:
     said = {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
     assert contents(USER, said, USER)[1]["parts"] == [{"text": "4"}]
