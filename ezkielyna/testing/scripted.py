@@ -152,18 +152,14 @@ class ScriptedUpstream:
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.bytes_received = 0
+        self.port = 0
+        """The port on 127.0.0.1."""
         self.gone_at: list[float] = []
         """When clients closed connections, on the event loop's clock."""
         self._ssl = ssl_context
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[_Connection] = set()
         self._server: asyncio.Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port on 127.0.0.1."""
-        assert self._server is not None
-        return cast(int, self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -177,6 +173,7 @@ class ScriptedUpstream:
         self._server = await loop.create_server(
             lambda: _Connection(self, loop), "127.0.0.1", 0, ssl=self._ssl
         )
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -333,8 +333,8 @@ class ServerConnection(asyncio.Protocol):
     def _regulate(self) -> None:
         """Stop reading while a delegate asks for it, or while the client sends far ahead."""
         current = self._current
-        if current is None and not self.queue:
-            self._ahead = 0
+        if not self.queue and (current is None or not current.complete):
+            self._ahead = 0  # nothing but what is being read
         waiting = current is not None and current.waiting is not None and not current.complete
         deaf = not self._lingering and (waiting or self._ahead > _QUEUED_BYTES)
         transport = cast(asyncio.Transport, self._transport)

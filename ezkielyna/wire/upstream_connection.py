@@ -200,7 +200,8 @@ class UpstreamConnection(asyncio.Protocol):
             # What an upstream says unasked would be taken for the answer to the next request.
             self.drop()
             return
-        self._since = self._loop.time()
+        if self._open:
+            self._since = self._loop.time()  # a trickled head gains no time
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -240,6 +241,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the parser says; it may say several things about one read.
 
+    def on_message_begin(self) -> None:
+        """Note that more follows an answer in the same read, which nobody asked for."""
+        if self._complete:
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header of the head or of the trailers."""
         key = name.decode("latin-1").lower()
@@ -275,9 +281,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         pieces = self._pieces
         if pieces:
-            if self._complete and len(pieces) != self._body_end:
-                # Another answer follows, which nobody asked for.
-                self._keep_alive = False
+            if self._complete:
                 del pieces[self._body_end :]
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
@@ -302,6 +306,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(self._fault)
             return False
         self._open = True
+        self._since = self._loop.time()
         call.wire = (b"", b"")  # it cannot be sent again; a stream must not keep it in memory
         self._watch()
         encoding = self._head.get("content-encoding")
@@ -344,8 +349,7 @@ class UpstreamConnection(asyncio.Protocol):
             and transport.get_write_buffer_size() == 0
         )
         if not reusable:
-            self._stop_timer()
-            transport.close()
+            self.drop()  # an orderly close would wait for an unsent rest of the request
             return
         self._reset()
         self.reused = True
@@ -355,8 +359,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._pool.keep(self):
             self._watch()
         else:
-            self._stop_timer()
-            transport.close()
+            self.drop()
 
     def _fail(self, error: UpstreamError) -> None:
         call = self.call
