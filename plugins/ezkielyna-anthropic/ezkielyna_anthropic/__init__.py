@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ezkielyna import Provider, hookimpl
-from ezkielyna_anthropic.models import Capabilities
 from ezkielyna_anthropic.provider import AnthropicProvider
 
-__all__ = ["AnthropicProvider", "Capabilities"]
+__all__ = ["AnthropicProvider"]
 
 
 @hookimpl

