@@ -31,7 +31,7 @@ from ezkielyna.storage.embedded import open_storage
 from ezkielyna.wire.listener import ListenerLimits
 from ezkielyna.wire.tornado_listener import AnyListener, listener
 
-log = structlog.get_logger("ezkielyna.server")
+log = structlog.stdlib.get_logger("ezkielyna.server")
 
 CLOSE_GRACE_S = 5.0
 RESTART_PAUSE_S = 0.5

@@ -33,6 +33,7 @@ LAYERS = {
     "app": 4,
     "server": 5,
     "demo": 5,
+    "logs": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ezkielyna.cli.options import Setup, command_options, run
+
+if TYPE_CHECKING:
+    from ezkielyna.plugins import Registries
+    from ezkielyna.settings import Settings
 
 
 @click.command()
@@ -23,26 +27,40 @@ def serve(
 
     Prints `listening on http://H:P` when it accepts connections.
     """
-    from ezkielyna import server
+    from ezkielyna import logs, server
 
+    logs.configure()
     setup = setup.amended(demo=demo, server={"host": host, "port": port, "workers": workers})
     settings = setup.settings
+    registries = _checked(settings)
     if server.supervised():
-        _work(setup, server.bound_socket(settings.server.host, settings.server.port), None)
+        sock = server.bound_socket(settings.server.host, settings.server.port)
+        _work(setup, registries, sock, None)
         return
     server.refuse_taken_port(settings.server.host, settings.server.port)
     sock = server.bound_socket(settings.server.host, settings.server.port)
     settled = _with_port(setup, sock.getsockname()[1])
     if settings.server.processes == 1:
-        _work(settled, sock, _announcement(settled, demo))
+        _work(settled, registries, sock, _announcement(settled, demo))
     else:
         _supervise(settled, _announcement(settled, demo))
 
 
-def _work(setup: Setup, sock: socket.socket, announcement: str | None) -> None:
+def _checked(settings: Settings) -> Registries:
+    """Return what the plugins offer; raises Refused with every fault, before anything runs."""
+    from ezkielyna.gateway.catalogue import build_catalogue
+    from ezkielyna.plugins import load_plugins
+
+    registries = load_plugins(settings)
+    build_catalogue(settings, registries)
+    return registries
+
+
+def _work(
+    setup: Setup, registries: Registries, sock: socket.socket, announcement: str | None
+) -> None:
     """Serve in this process."""
     from ezkielyna import server
-    from ezkielyna.plugins import load_plugins
 
     def ready() -> None:
         if announcement is None:
@@ -50,7 +68,6 @@ def _work(setup: Setup, sock: socket.socket, announcement: str | None) -> None:
         else:
             click.echo(announcement)
 
-    registries = load_plugins(setup.settings)
     server.Worker(setup.settings, registries, setup.data, setup.secret).run(sock, ready)
 
 

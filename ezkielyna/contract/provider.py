@@ -84,13 +84,15 @@ class Exchange(ABC):
     The core calls either `answer` (plain), or `feed` any number of times and then `close`
     (streamed, status 200), or `failure` (any other status). `usage` is what the upstream reported
     so far, in disjoint buckets; None until it did. `price` is set by the core before the first
-    call: where the answer shows usage to the client, the exchange writes `cost` beside it.
+    call: where the answer shows usage to the client, the exchange writes `cost` beside it. So is
+    `created`, the Unix time of the request, for upstreams that send no time of their own.
     `dropped` names the parameters that this upstream has no place for and that shape the answer;
     the client is told in the header `x-ezkielyna-dropped`.
     """
 
     request: UpstreamRequest
     dropped: tuple[str, ...] = ()
+    created: int = 0
     usage: Usage | None = None
     price: Callable[[Usage], Nano] | None = None
 

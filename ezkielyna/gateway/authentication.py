@@ -22,7 +22,7 @@ from ezkielyna.contract.errors import AccountSuspended, InvalidApiKey, Unavailab
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.keyformat import well_formed
 
-log = structlog.get_logger("ezkielyna.authentication")
+log = structlog.stdlib.get_logger("ezkielyna.authentication")
 
 REFRESH_S = 2.0
 STALE_S = 600.0

@@ -21,6 +21,7 @@ STREAM_SLICE = 1000
 """Output tokens that a stream reserves at first and at every extension."""
 
 LEAST_STREAM_SLICE = 16
+UNASKED = 1_000_000
 EXTEND_AT = 0.8
 ABSURD_FACTOR = 10
 ABSURD_FLOOR = 10_000
@@ -74,15 +75,30 @@ class Charge:
         return max(1, int(covered * EXTEND_AT))
 
     def spend(self, progress: int) -> int | None:
-        """Reserve the next slice of a stream; None when the money has ended."""
+        """Reserve the next slice of a stream; return when to ask again, None: the money ended.
+
+        While the account is being asked for more, the stream goes on: what it delivers until the
+        answer is what the ledger allows a stream to be short of.
+        """
         assert self._reservation is not None
         if self._ctx.model.price.free:
-            return progress + STREAM_SLICE * 1000
+            return progress + UNASKED
         target = progress + STREAM_SLICE
-        if self._reservation.extend(self._quote(target)):
-            return max(progress + 1, int(target * EXTEND_AT))
+        wanted = self._quote(target)
+        if self._reservation.extend(wanted):
+            return progress + int(STREAM_SLICE * EXTEND_AT)
         covered = self._covered_output(self._reservation.amount, target)
-        return covered if covered > progress else None
+        if covered > progress:
+            return covered
+        return target if self._reservation.extend(wanted) else None
+
+    def note(self, exchange: Exchange, progress: int) -> None:
+        """Tell the journal how far a stream is, so that a crash loses no second of it."""
+        assert self._reservation is not None
+        usage = exchange.usage or Usage(
+            input=self._ctx.input_estimate, output=progress, source="estimated"
+        )
+        self._reservation.progress(usage, self._bill(usage))
 
     def cost(self, usage: Usage) -> Nano:
         """Return what this usage costs; exchanges show it beside the usage."""

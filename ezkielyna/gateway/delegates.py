@@ -35,7 +35,7 @@ from ezkielyna.contract.errors import (
     UnsupportedMediaType,
 )
 
-log = structlog.get_logger("ezkielyna.gateway")
+log = structlog.stdlib.get_logger("ezkielyna.gateway")
 
 PREFIXES = ("/api/v1/", "/v1/")
 MAX_URL_BYTES = 8 * 1024

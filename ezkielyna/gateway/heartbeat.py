@@ -15,6 +15,9 @@ class Silent(Protocol):
 
     quiet_ticks: int
 
+    def tick(self) -> None:
+        """Do what is done about once a second."""
+
     def heartbeat(self) -> None:
         """Send a comment line and start counting anew."""
 
@@ -51,6 +54,7 @@ class Heartbeat:
     def _tick(self) -> None:
         self._timer = None
         for stream in tuple(self._streams):
+            stream.tick()
             stream.quiet_ticks += 1
             if stream.quiet_ticks >= self._ticks:
                 stream.heartbeat()

@@ -70,6 +70,7 @@ class Pipeline:
             call.reply.add_headers(standing_headers(admitted.permit.standing))
             charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing])
             await charge.reserve(self._ledger)
+            answer = None
             async with settled(charge, admitted) as ending:
                 answer = await self._attempt(ctx, call.reply, charge, ending)
             deliver(call.reply, answer)
@@ -103,6 +104,7 @@ class Pipeline:
         for last, provider, exchange in self._routing.exchanges(ctx.model, ctx.request):
             ending.exchange = exchange
             exchange.price = charge.cost
+            exchange.created = int(ctx.started_at)
             if exchange.dropped:
                 reply.add_headers([("x-ezkielyna-dropped", ", ".join(exchange.dropped))])
             try:
@@ -128,7 +130,9 @@ class Pipeline:
     async def _stream(
         self, provider: Provider, exchange: Exchange, reply: Reply, charge: Charge
     ) -> None:
-        relay = StreamRelay(exchange, reply, charge.allowance(), charge.spend, charge.begin)
+        relay = StreamRelay(
+            exchange, reply, charge.allowance(), charge.spend, charge.begin, charge.note
+        )
         self._heartbeat.add(relay)
         try:
             relay.start(self._upstream, provider.settings.time_limits)

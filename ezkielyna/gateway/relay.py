@@ -64,7 +64,7 @@ class StreamRelay:
     ClientGone or MoneyEnded. Nothing is sent to the client before the upstream's first event (or
     the first heartbeat), so until `begun` another attempt may follow. `spend` is asked when the
     exchange's progress passes `allowance`; it returns the next allowance, or None when the money
-    has ended.
+    has ended. `note` is told the progress once a second.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class StreamRelay:
         "_exchange",
         "_failure",
         "_headers",
+        "_note",
         "_on_begin",
         "_paused",
         "_reply",
@@ -90,12 +91,14 @@ class StreamRelay:
         allowance: int,
         spend: Callable[[int], int | None],
         on_begin: Callable[[], None],
+        note: Callable[[Exchange, int], None],
     ) -> None:
         self._exchange = exchange
         self._reply = reply
         self._allowance = allowance
         self._spend = spend
         self._on_begin = on_begin
+        self._note = note
         self._call: Call | None = None
         self._status = 0
         self._headers: dict[str, str] = {}
@@ -170,6 +173,11 @@ class StreamRelay:
     def client_gone(self) -> None:
         """Abort the upstream at once: nobody reads the rest."""
         self._end(ClientGone())
+
+    def tick(self) -> None:
+        """Note the progress, about once a second."""
+        if self.begun:
+            self._note(self._exchange, self._exchange.progress())
 
     def heartbeat(self) -> None:
         """Send a comment, so that proxies in between do not give up on a thinking model."""
