@@ -1,8 +1,9 @@
-"""What the tests of the wire share: a receiver that collects, a pooled client, a raw HTTP client."""
+"""What the tests of the wire share: a collecting receiver, a pooled client, a raw HTTP client."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -77,6 +78,18 @@ def collected() -> type[Collected]:
     return Collected
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that must happen soon, however busy the machine is."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., Any]:
+    return until
+
+
 @pytest.fixture
 def upstream(io_loop: IOLoop) -> Iterator[Upstream]:
     client = Upstream(proxy_from_environment=False)
@@ -122,10 +135,8 @@ class Client:
 
     async def gone(self) -> bool:
         """True once the server closed, whatever it sent before."""
-        try:
+        with contextlib.suppress(ConnectionError):
             await self.rest()
-        except ConnectionError:
-            pass
         return True
 
     def close(self) -> None:

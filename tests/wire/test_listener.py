@@ -299,7 +299,7 @@ async def test_writes_wait_for_a_slow_client(serving: Make) -> None:
             await asyncio.sleep(0)
         request, piece, written = started[0], b"y" * 100_000, 0
         future = request.begin()
-        while written < 100 and future.done() or written == 0:
+        while (written < 100 and future.done()) or written == 0:
             future = request.connection.write(piece)
             written += 1
             await asyncio.sleep(0)
