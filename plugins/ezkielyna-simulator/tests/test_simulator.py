@@ -33,7 +33,7 @@ def port_of(server: SimulatedServer) -> int:
 async def connection(
     server: SimulatedServer,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server), limit=2**24)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server), limit=2**18)
     try:
         yield reader, writer
     finally:
@@ -58,12 +58,12 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
             headers,
             await reader.readexactly(int(headers["content-length"])),
         )
-    body = b""
+    parts = []
     while size := int(await reader.readline(), 16):
-        body += await reader.readexactly(size)
+        parts.append(await reader.readexactly(size))
         await reader.readexactly(2)
     await reader.readexactly(2)
-    return int(lines[0].split()[1]), headers, body
+    return int(lines[0].split()[1]), headers, b"".join(parts)
 
 
 async def ask(
@@ -296,12 +296,12 @@ async def test_a_client_that_leaves_is_noticed() -> None:
 
 
 async def test_a_slow_reader_holds_the_stream_back_and_loses_nothing() -> None:
-    body = {**CHAT, "stream": True, "simulate": {"pace": 100_000, "tokens": 20_000}}
+    body = {**CHAT, "stream": True, "simulate": {"pace": 1_000_000, "tokens": 40_000}}
     async with SimulatedServer() as server, connection(server) as (reader, writer):
         writer.write(http("/chat/completions", body))
         await asyncio.sleep(0.3)
         _, _, raw = await read_answer(reader)
-    assert len(chunks(raw)) == 20_002
+    assert len(chunks(raw)) == 40_002
 
 
 async def test_a_connection_serves_one_request_after_the_other() -> None:
