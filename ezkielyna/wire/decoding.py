@@ -15,11 +15,12 @@ MOST_AT_ONCE = 16 * 1024 * 1024
 class Decoder:
     """Decompresses gzip and deflate piece by piece."""
 
-    __slots__ = ("_begun", "_zlib")
+    __slots__ = ("_held", "_is_deflate", "_zlib")
 
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(_GZIP_OR_ZLIB)
-        self._begun = False
+    def __init__(self, *, is_deflate: bool = False) -> None:
+        self._is_deflate = is_deflate
+        self._zlib: zlib._Decompress | None = None  # until the first two bytes are there
+        self._held = b""
 
     @classmethod
     def named(cls, encoding: str) -> Decoder | None:
@@ -31,7 +32,7 @@ class Decoder:
         if encoding in ("", "identity"):
             return None
         if encoding in ("gzip", "x-gzip", "deflate"):
-            return cls()
+            return cls(is_deflate=encoding == "deflate")
         raise UpstreamError("The upstream compressed its answer in a way it was not asked for.")
 
     def decode(self, data: bytes) -> bytes:
@@ -44,28 +45,33 @@ class Decoder:
     @property
     def complete(self) -> bool:
         """True when the compressed data ended where it should, or never began."""
-        return self._zlib.eof or not self._begun
+        return not self._held if self._zlib is None else self._zlib.eof
 
     def _decoded(self, data: bytes) -> bytes:
-        text = self._first(data) if not self._begun else self._more(data)
+        if self._zlib is None:
+            data = self._held + data
+            if len(data) < 2:
+                self._held = data
+                return b""
+            # Some servers mean raw deflate when they say deflate (RFC 9110, section 8.4.1.2).
+            raw = self._is_deflate and not _has_zlib_header(data)
+            self._zlib = zlib.decompressobj(_RAW_DEFLATE if raw else _GZIP_OR_ZLIB)
+        text = self._more(self._zlib, data)
         while self._zlib.eof and self._zlib.unused_data:
             # gzip allows several members, one after the other.
             rest = self._zlib.unused_data
             self._zlib = zlib.decompressobj(_GZIP_OR_ZLIB)
-            text += self._more(rest)
+            text += self._more(self._zlib, rest)
         return text
 
-    def _first(self, data: bytes) -> bytes:
-        self._begun = bool(data)
-        try:
-            return self._more(data)
-        except zlib.error:
-            # Some servers mean raw deflate when they say deflate (RFC 9110, section 8.4.1.2).
-            self._zlib = zlib.decompressobj(_RAW_DEFLATE)
-            return self._more(data)
-
-    def _more(self, data: bytes) -> bytes:
-        text = self._zlib.decompress(data, MOST_AT_ONCE)
-        if self._zlib.unconsumed_tail:
+    @staticmethod
+    def _more(zlib_: zlib._Decompress, data: bytes) -> bytes:
+        text = zlib_.decompress(data, MOST_AT_ONCE)
+        if zlib_.unconsumed_tail:
             raise UpstreamError("The upstream's answer is too large.")
         return text
+
+
+def _has_zlib_header(data: bytes) -> bool:
+    """True for the two bytes that RFC 1950, section 2.2, begins with."""
+    return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
