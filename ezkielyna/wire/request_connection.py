@@ -190,9 +190,8 @@ class RequestConnection(HTTPConnection):
 
     def _connection_header(self, headers: HTTPHeaders) -> str:
         """Return the line that says whether the connection stays, where it must be said."""
-        given = headers.get("Connection")
-        if given is not None:
-            self._close_header = "close" in given.lower()
+        if "Connection" in headers:
+            self._close_header = "close" in headers["Connection"].lower()
             return ""
         if self._server.draining or self.closes:
             self._close_header = True

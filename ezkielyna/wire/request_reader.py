@@ -33,6 +33,7 @@ class RequestReader:
         "_headers",
         "_limits",
         "_parser",
+        "_seen",
         "_server",
         "_unfinished_bytes",
         "_url",
@@ -49,6 +50,7 @@ class RequestReader:
         self.in_head = False
         self._url = b""
         self._headers = HTTPHeaders()
+        self._seen: dict[bytes, bytes] = {}  # lower-case names: quicker to ask than HTTPHeaders
         self._head_bytes = 0
         self._unfinished_bytes = 0
         self._parser = HttpRequestParser(self)
@@ -77,6 +79,7 @@ class RequestReader:
         self.in_head = True
         self._url = b""
         self._headers = HTTPHeaders()
+        self._seen = {}
         self._head_bytes = self._unfinished_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -93,10 +96,14 @@ class RequestReader:
             return
         key = name.decode("latin-1")
         text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
-        if key in self._headers:
-            self._headers.add(key, text)
-        else:
+        low, seen = name.lower(), self._seen
+        if low not in seen:
             self._headers[key] = text  # llhttp has checked both; `add` would do so again
+        elif low == b"host":
+            self._refuse(InvalidRequest("The request needs exactly one Host header."))
+        else:
+            self._headers.add(key, text)
+        seen[low] = value
 
     def on_headers_complete(self) -> None:
         """Make the request, or stop where it can only be refused."""
@@ -108,8 +115,8 @@ class RequestReader:
         method = parser.get_method().decode("ascii")
         if version not in _VERSIONS or method == "CONNECT":
             self._refuse(InvalidRequest("Only HTTP/1.1 is spoken here, and no CONNECT."))
-        hosts = len(self._headers.get_list("Host"))
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        seen = self._seen
+        if b"host" not in seen and version == "1.1":
             self._refuse(InvalidRequest("The request needs exactly one Host header."))
         if parser.should_upgrade():
             return  # the parser stops, and `feed` reads the request again
@@ -117,10 +124,10 @@ class RequestReader:
         line = RequestStartLine(method, target, f"HTTP/{version}")
         request = RequestConnection(self._server, line, self._headers)
         request.keep_alive = parser.should_keep_alive()
-        length = self._headers.get("Content-Length")
-        if length is not None and int(length) > limits.max_body:
+        if int(seen.get(b"content-length", 0)) > limits.max_body:
             self._refuse(self._too_large_body())
-        request.expects_continue = self._headers.get("Expect", "").lower() == "100-continue"
+        if b"expect" in seen:
+            request.expects_continue = self._headers["Expect"].lower() == "100-continue"
         self.incoming = request
         self._server.queue.append(request)
 
