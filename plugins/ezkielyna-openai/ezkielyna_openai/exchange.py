@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ezkielyna import ApiRequest, Delivered, Exchange, Headers, UpstreamError, UpstreamRequest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 
 _END = b"\n\n"
+_SPACED = re.compile(rb'\s*\{\s*"\w+": ')
 _COMMON = frozenset(("id", "object", "created", "model", "service_tier", "system_fingerprint"))
 """Members that a chunk of usage shares with the other chunks of its answer."""
 
@@ -40,7 +42,7 @@ class OpenAIExchange(Exchange):
             provider.headers,
             requests.body(request, model, provider.preset),
         )
-        self._repairs = Repairs(provider.preset.repairs, provider.triggers)
+        self._repairs = Repairs(provider.preset.repairs, provider.spaced_triggers)
         self._triggers = provider.triggers
         self._shows_usage = request.wants_usage
         self._named = request.endpoint in self.endless
@@ -162,7 +164,6 @@ class OpenAIExchange(Exchange):
             raise self._error
         if not self._started:
             self._started = True
-            self._heedful = self._named
             whole = whole.removeprefix(b"\xef\xbb\xbf")
         out: list[bytes] = []
         for block in whole.split(_END):
@@ -202,6 +203,10 @@ class OpenAIExchange(Exchange):
             return b""
         if self._named:
             return self._image_event(name, data, block)
+        if self._heedful:
+            self._heedful = False
+            if _SPACED.match(data):
+                self._triggers = self.provider.spaced_triggers
         if data.strip() == b"[DONE]":
             return self._finish()
         if name == "error" or b'"error"' in data:

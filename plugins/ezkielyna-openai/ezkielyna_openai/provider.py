@@ -56,6 +56,7 @@ class OpenAIProvider(Provider):
         self.secret = settings.api_key.get_secret_value()
         self.preset = self._preset()
         self.triggers = triggers(self.preset.repairs)
+        self.spaced_triggers = triggers(self.preset.repairs, spaced=True)
         self.base_url = settings.base_url or self.preset.base_url
         self.headers = self._headers()
 

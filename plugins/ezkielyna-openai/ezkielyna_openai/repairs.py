@@ -15,32 +15,37 @@ from ezkielyna_openai.presets import Repair
 
 Document = dict[str, Any]
 
-TRIGGERS: dict[Repair, tuple[bytes, ...]] = {
-    "empty_choices": (b'"choices":[]', b'"choices": []'),
-    "finish_reasons": (b'"eos"', b'"end_turn"', b'"model_length"', b'"eos_token"'),
-    "message": (b'"message"',),
-    "parts": (b'"content":[', b'"content": ['),
-    "reasoning": (b'"reasoning"',),
-    "role": (b'"role"',),
-    "tool_calls": (b'"tool_calls"',),
+TRIGGERS: dict[Repair, bytes] = {
+    "empty_choices": b'"choices":[]',
+    "finish_reasons": b'"finish_reason":"',
+    "message": b'"message"',
+    "parts": b'"content":[',
+    "reasoning": b'"reasoning"',
+    "role": b'"role"',
+    "tool_calls": b'"tool_calls"',
 }
 """Quoted names: a JSON string cannot hold an unescaped quote, so they match whole strings only."""
 
 FINISH_REASONS = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "model_length": "length"}
 
 
-def triggers(repairs: Iterable[Repair]) -> tuple[bytes, ...]:
-    """Return the byte strings that call for these repairs."""
-    return tuple(trigger for repair in sorted(repairs) for trigger in TRIGGERS[repair])
+def triggers(repairs: Iterable[Repair], *, spaced: bool = False) -> tuple[bytes, ...]:
+    """Return the byte strings that call for these repairs.
+
+    With `spaced`, also as a server writes them that puts a blank after every colon.
+    """
+    compact = [TRIGGERS[repair] for repair in sorted(repairs)]
+    loose = [trigger.replace(b'":', b'": ') for trigger in compact] if spaced else []
+    return tuple(dict.fromkeys((*compact, *loose)))
 
 
 class Repairs:
     """The repairs of one answer; knows what its earlier events said."""
 
-    __slots__ = ("_calls", "_repairs", "_roles", "triggers")
+    __slots__ = ("_calls", "_repairs", "_roles", "_triggers")
 
     def __init__(self, repairs: frozenset[Repair], marks: tuple[bytes, ...]) -> None:
-        self.triggers = marks
+        self._triggers = marks
         self._repairs = repairs
         self._calls: dict[int, _Calls] = {}
         self._roles: set[int] = set()
@@ -67,7 +72,7 @@ class Repairs:
 
     def answer(self, body: bytes) -> bytes:
         """Return a plain answer put right; its own bytes when nothing needs it."""
-        if not any(trigger in body for trigger in self.triggers):
+        if not any(trigger in body for trigger in self._triggers):
             return body
         document = loads(body)
         changed = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import repeat
 from typing import Any
 
@@ -397,6 +398,27 @@ def test_parts_become_text_and_reasoning(make: Any, run: Any, read: Any) -> None
     out, _ = run(make(UNASKED, preset="mistral"), stream)
     seen = read(out)
     assert (seen.text, seen.reasoning) == ({0: "so"}, {0: "hm"})
+
+
+def test_servers_that_put_blanks_after_colons(make: Any, run: Any, read: Any) -> None:
+    def spaced(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        document = {"id": "1", "choices": [choice], "usage": None}
+        return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+    stream = [
+        spaced({"role": "assistant", "content": ""}),
+        b'data: {"id": "1", "choices": []}\n\n',
+        spaced({"content": "x"}),
+        spaced({"content": [{"type": "text", "text": "y"}]}),
+        spaced({}, "eos"),
+    ]
+    out, _ = run(make(UNASKED, **COMPATIBLE), stream)
+    seen = read(out)
+    assert (seen.text, seen.finish) == ({0: "xy"}, {0: "stop"})
+    assert all(document["choices"] for document in seen.chunks)
+    assert b"usage" not in out
+    assert b'{"content": "x"}' in out
 
 
 def test_azures_first_chunk_is_not_for_clients(make: Any, run: Any) -> None:
