@@ -7,14 +7,16 @@ exactly and rounded once, up. No float is ever involved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import orjson
 
+from ezkielyna.contract.usage import BUCKETS, Bucket
+
 if TYPE_CHECKING:
-    from ezkielyna.contract.usage import Bucket, Usage
+    from ezkielyna.contract.usage import Usage
 
 Nano = int
 
@@ -79,26 +81,37 @@ class Price:
     (`cached_input`, `cache_write` and `audio_in` as `input`; `reasoning` and `audio_out` as
     `output`). `images` has a rate a piece and none unless it is sold by the piece. Free is an
     explicit zero.
+
+    `input_rate` and `output_rate` are the highest rates that a token going in or coming out can be
+    billed at; `free` is true when no usage can cost anything.
     """
 
     version: str
     rates: dict[Bucket, int]
+    input_rate: int = field(init=False)
+    output_rate: int = field(init=False)
+    free: bool = field(init=False)
+    _in_force: dict[Bucket, int] = field(init=False, repr=False)
 
-    @property
-    def free(self) -> bool:
-        """True when no usage of this model can cost anything."""
-        return not any(self.rates.values())
+    def __post_init__(self) -> None:
+        own = self.rates
+        rates = {b: own.get(b, own.get(_REFINES.get(b, b), 0)) for b in BUCKETS}
+        out: tuple[Bucket, ...] = ("output", "reasoning", "audio_out")
+        coming_out = max(rates[bucket] for bucket in out)
+        going_in = max(r for b, r in rates.items() if b not in out and b != "images")
+        object.__setattr__(self, "_in_force", rates)
+        object.__setattr__(self, "input_rate", going_in)
+        object.__setattr__(self, "output_rate", coming_out)
+        object.__setattr__(self, "free", not any(own.values()))
 
     def rate(self, bucket: Bucket) -> int:
         """Return the rate in force for a bucket."""
-        own = self.rates.get(bucket)
-        if own is not None:
-            return own
-        return self.rates.get(_REFINES.get(bucket, bucket), 0)
+        return self._in_force[bucket]
 
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
-        return Bill.of([(b, quantity, self.rate(b)) for b, quantity in usage.quantities()])
+        rates = self._in_force
+        return Bill.of([(b, count, rates[b]) for b, count in usage.quantities() if count])
 
 
 _REFINES: dict[Bucket, Bucket] = {

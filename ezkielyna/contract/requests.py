@@ -6,10 +6,10 @@ survives untouched. Field names, types and ranges are those of OpenAI's OpenAPI 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ezkielyna.contract.errors import InvalidRequest
 
@@ -40,8 +40,11 @@ class ApiRequest(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    _body: bytes = PrivateAttr(b"")
-    _output_cap: int | None = PrivateAttr(None)
+    # Slots, because pydantic's private attributes cost as much as the parsing of a short request.
+    __slots__ = ("_body", "_output_cap")
+    if TYPE_CHECKING:
+        _body: bytes
+        _output_cap: int | None
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -50,7 +53,8 @@ class ApiRequest(BaseModel):
             request = cls.model_validate_json(body)
         except ValidationError as error:
             raise _explained(error) from None
-        request._body = body
+        object.__setattr__(request, "_body", body)
+        object.__setattr__(request, "_output_cap", None)
         request._check()
         return request
 
@@ -83,7 +87,7 @@ class ApiRequest(BaseModel):
 
     def cap_output(self, tokens: int) -> None:
         """Bound the output to what the customer's money covers."""
-        self._output_cap = tokens
+        object.__setattr__(self, "_output_cap", tokens)
 
     def fields(self) -> dict[str, Any]:
         """Return the body as a dictionary of its own, explicit top-level nulls left out.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 Bucket = Literal[
@@ -17,6 +17,8 @@ Bucket = Literal[
     "images",
 ]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
+
+_quantities = attrgetter(*BUCKETS)
 
 Source = Literal["upstream", "counted", "estimated"]
 """Where the numbers come from: the upstream said so, we counted the delivered text, or we
@@ -41,10 +43,9 @@ class Usage:
     images: int = 0
     source: Source = "upstream"
 
-    def quantities(self) -> Iterator[tuple[Bucket, int]]:
-        """Yield every bucket with its quantity, zeros included, in a fixed order."""
-        for bucket in BUCKETS:
-            yield bucket, getattr(self, bucket)
+    def quantities(self) -> list[tuple[Bucket, int]]:
+        """Return every bucket with its quantity, zeros included, in the order of `BUCKETS`."""
+        return list(zip(BUCKETS, _quantities(self), strict=True))
 
     @property
     def input_total(self) -> int:
@@ -64,7 +65,8 @@ class Usage:
     @property
     def plausible(self) -> bool:
         """False when a bucket is negative or not a whole number."""
-        return all(type(quantity) is int and quantity >= 0 for _, quantity in self.quantities())
+        quantities = _quantities(self)
+        return {type(quantity) for quantity in quantities} == {int} and min(quantities) >= 0
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import RequestContext
 from ezkielyna.contract.money import TOKENS_PER_RATE, Bill, Nano, checked
-from ezkielyna.contract.usage import Bucket, Usage
-
-GOES_IN: tuple[Bucket, ...] = ("input", "cached_input", "cache_write", "audio_in")
-COMES_OUT: tuple[Bucket, ...] = ("output", "reasoning", "audio_out")
+from ezkielyna.contract.usage import Usage
 
 
 class PerToken(BillingPolicy):
@@ -22,11 +19,11 @@ class PerToken(BillingPolicy):
         It is at least the price of every usage with `input_total <= input_bound`,
         `output_total <= output_bound` and `images <= choices`.
         """
-        rate = ctx.model.price.rate
+        price = ctx.model.price
         exact = (
-            ctx.input_bound * max(map(rate, GOES_IN))
-            + ctx.output_bound * max(map(rate, COMES_OUT))
-            + ctx.request.choices() * rate("images") * TOKENS_PER_RATE
+            ctx.input_bound * price.input_rate
+            + ctx.output_bound * price.output_rate
+            + ctx.request.choices() * price.rate("images") * TOKENS_PER_RATE
         )
         return checked(-(-exact // TOKENS_PER_RATE))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from typing import Self
 
 from ezkielyna.contract.context import Account, Key, Model, Plan, RequestContext, covers
 from ezkielyna.contract.errors import EmailNotVerified, ModelNotAllowed
@@ -13,13 +13,25 @@ from ezkielyna.gateway.durations import duration
 
 
 class Admitted:
-    """A permit that is held; `usage` is set by whoever learns what was consumed."""
+    """A permit, asked for on entry and closed on exit; raises RateLimited on entry.
 
-    __slots__ = ("permit", "usage")
+    `usage` is set by whoever learns what was consumed.
+    """
 
-    def __init__(self, permit: Permit) -> None:
-        self.permit = permit
+    __slots__ = ("_ctx", "_limiter", "permit", "usage")
+
+    def __init__(self, limiter: RateLimiter, ctx: RequestContext) -> None:
+        self._limiter = limiter
+        self._ctx = ctx
+        self.permit: Permit
         self.usage: Usage | None = None
+
+    async def __aenter__(self) -> Self:
+        self.permit = await self._limiter.admit(self._ctx)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.permit.close(self.usage)
 
 
 class Admission:
@@ -57,14 +69,9 @@ class Admission:
                 f"This API key is not allowed to use the model '{model.name}'.", param="model"
             )
 
-    @asynccontextmanager
-    async def permit(self, ctx: RequestContext) -> AsyncIterator[Admitted]:
-        """Hold a permit of the plan's limiter; raises RateLimited, its standing included."""
-        admitted = Admitted(await self._limiters[ctx.plan.limiter].admit(ctx))
-        try:
-            yield admitted
-        finally:
-            await admitted.permit.close(admitted.usage)
+    def permit(self, ctx: RequestContext) -> Admitted:
+        """Return the permit of the plan's limiter, to be held by `async with`."""
+        return Admitted(self._limiters[ctx.plan.limiter], ctx)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left of the limits, counting nothing."""

@@ -34,6 +34,7 @@ from ezkielyna.contract.errors import (
     ServerError,
     UnsupportedMediaType,
 )
+from ezkielyna.wire.prepared import PreparedHeaders
 
 log = structlog.stdlib.get_logger("ezkielyna.gateway")
 
@@ -45,6 +46,12 @@ EXPOSED = (
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+)
+CORS = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", EXPOSED))
+EVENT_STREAM = (
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
 )
 PREFLIGHT_HEADERS = "Authorization, Content-Type, x-api-key, anthropic-version, anthropic-beta"
 
@@ -94,14 +101,13 @@ class Reply:
         self, body: bytes, *, status: int = 200, content_type: str = "application/json"
     ) -> None:
         """Send a whole answer."""
-        headers = self._head(content_type)
-        headers.add("Content-Length", str(len(body)))
+        headers = self._head(("Content-Type", content_type), ("Content-Length", str(len(body))))
         self._send_head(status, headers, b"" if self._bodiless else body)
         self.finish()
 
     def empty(self) -> None:
         """Send 204."""
-        self._send_head(204, self._head(None), b"")
+        self._send_head(204, self._head(), b"")
         self.finish()
 
     def refuse(self, error: GatewayError) -> None:
@@ -115,10 +121,7 @@ class Reply:
 
     def begin(self, first: bytes) -> None:
         """Send the head of an event stream together with its first bytes."""
-        headers = self._head("text/event-stream")
-        headers.add("Cache-Control", "no-cache")
-        headers.add("X-Accel-Buffering", "no")
-        self._send_head(200, headers, first)
+        self._send_head(200, self._head(*EVENT_STREAM), first)
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """Send bytes of the stream; what is returned is done when more may be sent."""
@@ -143,18 +146,11 @@ class Reply:
         if self.on_gone is not None:
             self.on_gone()
 
-    def _head(self, content_type: str | None) -> HTTPHeaders:
-        headers = HTTPHeaders()
-        if content_type is not None:
-            headers.add("Content-Type", content_type)
-        headers.add("x-request-id", self.request_id)
-        headers.add("Access-Control-Allow-Origin", "*")
-        headers.add("Access-Control-Expose-Headers", EXPOSED)
-        for name, value in self._headers:
-            headers.add(name, value)
-        return headers
+    def _head(self, *own: tuple[str, str]) -> PreparedHeaders:
+        request_id = ("X-Request-Id", self.request_id)
+        return PreparedHeaders([*own, request_id, *CORS, *self._headers])
 
-    def _send_head(self, status: int, headers: HTTPHeaders, body: bytes) -> None:
+    def _send_head(self, status: int, headers: PreparedHeaders, body: bytes) -> None:
         self.begun = True
         if self.gone:
             return

@@ -10,9 +10,7 @@ leased.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Self
 
 from ezkielyna.contract.context import RequestContext
 from ezkielyna.contract.errors import (
@@ -32,7 +30,7 @@ from ezkielyna.gateway.delegates import Call, Reply
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.relay import ClientGone, MoneyEnded, PlainRelay, StreamRelay
-from ezkielyna.gateway.routing import Routing, noted
+from ezkielyna.gateway.routing import Noted, Routing
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.record import Outcome
 from ezkielyna.wire.upstream import Upstream
@@ -71,8 +69,8 @@ class Pipeline:
             charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing])
             await charge.reserve(self._ledger)
             answer = None
-            async with settled(charge, admitted) as ending:
-                answer = await self._attempt(ctx, call.reply, charge, ending)
+            async with Settled(charge, admitted) as settled:
+                answer = await self._attempt(ctx, call.reply, charge, settled)
             deliver(call.reply, answer)
 
     def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
@@ -95,20 +93,20 @@ class Pipeline:
         return ctx
 
     async def _attempt(
-        self, ctx: RequestContext, reply: Reply, charge: Charge, ending: Ending
+        self, ctx: RequestContext, reply: Reply, charge: Charge, settled: Settled
     ) -> bytes | None:
         """Try upstreams in order until one answered; return a plain answer's body.
 
         Nothing was sent to the client as long as another attempt may follow.
         """
         for last, provider, exchange in self._routing.exchanges(ctx.model, ctx.request):
-            ending.exchange = exchange
+            settled.exchange = exchange
             exchange.price = charge.cost
             exchange.created = int(ctx.started_at)
             if exchange.dropped:
                 reply.add_headers([("x-ezkielyna-dropped", ", ".join(exchange.dropped))])
             try:
-                with noted(charge.record, ctx.model):
+                with Noted(charge.record, ctx.model):
                     if not ctx.request.streamed:
                         return await self._plain(provider, exchange, charge)
                     await self._stream(provider, exchange, reply, charge)
@@ -142,38 +140,55 @@ class Pipeline:
             relay.close()
 
 
-@dataclass(slots=True)
-class Ending:
-    """How a request is ending, as far as it is known; `exchange` is the last one tried."""
-
-    outcome: Outcome = "failed"
-    status: int = 500
-    exchange: Exchange | None = None
-
-
-@asynccontextmanager
-async def settled(charge: Charge, admitted: Admitted) -> AsyncIterator[Ending]:
-    """Settle the charge exactly once, whatever ends the request.
+class Settled:
+    """Settles the charge exactly once, whatever ends the request; `async with` it.
 
     A client that left is the end of its stream and no error; money that ended becomes the error
-    that the client is told in-band.
+    that the client is told in-band. `exchange` is the last one tried.
     """
-    ending = Ending()
-    try:
-        yield ending
-        ending.outcome, ending.status = "ok", 200
-    except ClientGone:
-        ending.outcome, ending.status = "client_gone", 499
-    except MoneyEnded:
-        ending.outcome, ending.status = "money_ended", 402
-        raise InsufficientBalance(
-            "Your balance ended during this answer; what was delivered is billed. Top up to go on."
-        ) from None
-    except GatewayError as error:
-        ending.outcome, ending.status = _outcome(error), error.status
-        raise
-    finally:
-        admitted.usage = charge.settle(ending.outcome, ending.status, ending.exchange)
+
+    __slots__ = ("_admitted", "_charge", "exchange")
+
+    def __init__(self, charge: Charge, admitted: Admitted) -> None:
+        self._charge = charge
+        self._admitted = admitted
+        self.exchange: Exchange | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> bool:
+        outcome, status = ending(error)
+        self._admitted.usage = self._charge.settle(outcome, status, self.exchange)
+        if isinstance(error, MoneyEnded):
+            raise InsufficientBalance(
+                "Your balance ended during this answer; what was delivered is billed. "
+                "Top up to go on."
+            ) from None
+        return isinstance(error, ClientGone)
+
+
+def ending(error: BaseException | None) -> tuple[Outcome, int]:
+    """Return what an error, or its absence, makes of a request."""
+    match error:
+        case None:
+            return "ok", 200
+        case ClientGone():
+            return "client_gone", 499
+        case MoneyEnded():
+            return "money_ended", 402
+        case UpstreamTimeout():
+            return "upstream_timeout", error.status
+        case GatewayError(status=400):
+            return "refused", 400
+        case UpstreamError():
+            return "upstream_failed", error.status
+        case GatewayError():
+            return "failed", error.status
+        case _:
+            return "failed", 500
 
 
 def deliver(reply: Reply, answer: bytes | None) -> None:
@@ -182,11 +197,3 @@ def deliver(reply: Reply, answer: bytes | None) -> None:
         reply.finish()
     else:
         reply.answer(answer)
-
-
-def _outcome(error: GatewayError) -> Outcome:
-    if isinstance(error, UpstreamTimeout):
-        return "upstream_timeout"
-    if error.status == 400:
-        return "refused"
-    return "upstream_failed" if isinstance(error, UpstreamError) else "failed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.errors import GatewayError
@@ -33,20 +32,28 @@ class Routing:
         yield True, provider, provider.exchange(request, model.upstream_model)
 
 
-@contextmanager
-def noted(record: UsageRecord, model: Model) -> Iterator[None]:
-    """Append an attempt to the record, with its times and how it ended."""
-    started = time.time()
-    status, error = 200, ""
-    try:
-        yield
-    except GatewayError as failure:
-        status, error = failure.status, failure.type
-        raise
-    except BaseException as failure:
-        status, error = 0, type(failure).__name__
-        raise
-    finally:
-        record.attempts.append(
-            Attempt(model.provider, model.upstream_model, started, time.time(), status, error)
+class Noted:
+    """Appends an attempt to the record, with its times and how it ended."""
+
+    __slots__ = ("_model", "_record", "_started")
+
+    def __init__(self, record: UsageRecord, model: Model) -> None:
+        self._record = record
+        self._model = model
+        self._started = time.time()
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        status, word = 200, ""
+        if isinstance(error, GatewayError):
+            status, word = error.status, error.type
+        elif error is not None:
+            status, word = 0, type(error).__name__
+        model = self._model
+        self._record.attempts.append(
+            Attempt(model.provider, model.upstream_model, self._started, time.time(), status, word)
         )
