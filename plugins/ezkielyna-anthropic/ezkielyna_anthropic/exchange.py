@@ -52,16 +52,11 @@ class _Block:
 
 
 class AnthropicExchange(Exchange):
-    """One request to `/messages` and the translation of its answer.
-
-    `created` is the time of the answer in Unix seconds, which a pure exchange cannot know: it is
-    0 unless it is set before the first call.
-    """
+    """One request to `/messages` and the translation of its answer."""
 
     def __init__(self, request: UpstreamRequest, shape: Shape, dropped: tuple[str, ...]) -> None:
         self.request = request
         self.dropped = dropped
-        self.created = 0
         self._shape = shape
         self._reader = EventReader()
         self._error: UpstreamError | None = None

@@ -250,7 +250,7 @@ def varied(limit: int) -> list[Recording]:
     while rest and len(chosen) < limit:
         best = max(rest, key=lambda r: (len(r.covers - seen), len(r.covers), -len(r.response.body)))
         rest.remove(best)
-        if len(best.response.body) <= 12_000:
+        if len(best.response.body) <= 8_000:
             seen |= best.covers
             chosen.append(best)
     return chosen

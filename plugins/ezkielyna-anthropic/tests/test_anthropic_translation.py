@@ -118,6 +118,12 @@ def test_7_arguments_that_came_at_once_are_not_lost() -> None:
     assert arguments(x.feed(streamed((block, []), stop="tool_use"))) == [(0, '{"a":1}')]
 
 
+def test_a_message_start_that_comes_twice_counts_once() -> None:
+    body = streamed(text("hi"))
+    first = body.split(b"\n\n")[0] + b"\n\n"
+    assert exchange(stream=True).feed(first + body) == exchange(stream=True).feed(body)
+
+
 def test_8_cache_tokens_are_counted_once_streamed_or_not() -> None:
     numbers = {"cache_read_input_tokens": 100, "cache_creation_input_tokens": 30}
     plain = exchange()
@@ -152,6 +158,14 @@ def test_12_json_by_a_tool_is_text_and_leaves_real_tools_alone() -> None:
     out = spoken.feed(streamed(call("json_schema_output", '{"a"', ":2}"), stop="tool_use"))
     assert "".join(c["delta"].get("content", "") for c in deltas(out)) == '{"a":2}'
     assert deltas(out)[-1]["finish_reason"] == "stop"
+
+
+def test_12_a_tool_that_the_client_forces_is_not_replaced_by_the_schema() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    forced = {"tools": [TOOL], "tool_choice": "required", "response_format": wanted}
+    body = sent("claude-3-5-sonnet-20241022", **forced)
+    assert [tool["name"] for tool in body["tools"]] == ["f"]
+    assert body["tool_choice"] == {"type": "any"}
 
 
 def test_12_newer_models_have_structured_output() -> None:
@@ -602,3 +616,10 @@ def test_the_first_text_does_not_wait() -> None:
     assert b'"role":"assistant"' in x.feed(events[0] + b"\n\n")
     x.feed(events[1] + b"\n\n")
     assert b'{"content":"hi"}' in x.feed(events[2] + b"\n\n")
+
+
+def test_the_time_of_an_answer_is_what_the_core_says() -> None:
+    x, y = exchange(stream=True), exchange()
+    x.created = y.created = 1_700_000_000
+    assert b'"created":1700000000' in x.feed(streamed(text("hi")))
+    assert orjson.loads(y.answer(200, {}, message()))["created"] == 1_700_000_000
