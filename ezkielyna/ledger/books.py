@@ -38,6 +38,7 @@ SWEEP_AFTER_S = 60.0
 """How long after its end a lease is swept; more than clocks of two machines differ."""
 
 CLOSE_S = 15.0
+CLOSE_PAUSE_S = 0.2
 MOST_BACKLOG = 200_000
 """Ended requests that may wait for the database before new ones are refused."""
 
@@ -95,10 +96,12 @@ class Ledger:
             allocate=self._allocate,
             wall=self._wall,
         )
+        self._vault.note_session = self._journal.session
         self._settler = Settler(
             self._vault, self._journal, self._holdings, self.process, self._wall
         )
         await self._journal.probe()
+        await asyncio.to_thread(self._recovery.tidy)
         await self._patiently(self.recover)()
         self._running = True
 
@@ -123,12 +126,12 @@ class Ledger:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        finished = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._settler.drain()
-                if not self._journal.open:
-                    await self._patiently(self._holdings.close)()
-        self._journal.close()
+                finished = not self._journal.open and await self._leases_returned()
+        self._journal.close(keep=not finished)
 
     async def abandon(self) -> None:
         """Leave everything as a killed process would, but for memory; for tests of recovery."""
@@ -226,6 +229,16 @@ class Ledger:
         for lease in await self._vault.expired(before, known):
             if await self._vault.dissolve(lease):
                 log.info("swept lease %s of %d nano-dollars", lease.id, lease.held)
+
+    async def _leases_returned(self) -> bool:
+        while True:
+            try:
+                await self._holdings.close()
+            except StorageError as error:
+                log.info("leases are not returned yet: %s", error)
+                await asyncio.sleep(CLOSE_PAUSE_S)
+            else:
+                return True
 
     async def recover(self) -> None:
         """Finish what dead siblings left in their journals. Raises StorageError."""

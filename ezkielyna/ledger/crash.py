@@ -16,6 +16,7 @@ _PASSES = itertools.count(1)
 
 CRASH_POINTS = (
     "before_grant",
+    "in_grant",
     "after_grant",
     "before_begin",
     "after_begin",
@@ -24,11 +25,12 @@ CRASH_POINTS = (
     "after_end",
     "before_batch",
     "after_batch",
-    "in_settlement",
     "before_commit",
+    "in_settlement",
     "after_commit",
     "after_ack",
     "before_return",
+    "in_return",
     "after_return",
     "after_rotation",
     "in_recovery",

@@ -13,7 +13,7 @@ from ezkielyna.ledger.record import Attempt, UsageRecord
 
 VERSION = 1
 
-HEAD, BEGIN, PROGRESS, END, BATCH, ACK, NOTHING = b"H", b"B", b"P", b"E", b"T", b"A", b"N"
+HEAD, BEGIN, PROGRESS, END, BATCH, ACK, SESSION = b"H", b"B", b"P", b"E", b"T", b"A", b"S"
 
 LONGEST_END = 1024
 """Bytes of an END; the errors of attempts are left out before it gets longer."""
@@ -85,6 +85,11 @@ def batch(n: int, at: float, requests: Sequence[str]) -> bytes:
 def ack(n: int) -> bytes:
     """Return the record that a batch is in."""
     return ACK + orjson.dumps([n])
+
+
+def session(id_: str) -> bytes:
+    """Return the record of a database session that transactions of this process run in."""
+    return SESSION + orjson.dumps([id_])
 
 
 def fields(payload: bytes) -> list[Any]:

@@ -9,6 +9,7 @@ END of every open request is kept, so a full disk refuses new requests and loses
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -69,8 +70,10 @@ class Journal:
         self._live: dict[int, int] = {}
         self._oldest = 1
         self._batches: dict[int, Sequence[str]] = {}
+        self._sessions: set[str] = set()
         self._open = 0
         self._failed = False
+        self._full = False
         self._flushing = False
         self._closed = False
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -79,7 +82,7 @@ class Journal:
     @property
     def ready(self) -> bool:
         """True when another request can be begun."""
-        return not self._failed and self._segments.room >= self._owed(1)
+        return not self._failed and (not self._full or self._segments.room >= self._owed(1))
 
     @property
     def open(self) -> int:
@@ -95,7 +98,7 @@ class Journal:
         """Write that a request is accepted; raises JournalError, then it must not be served."""
         assert record.request_id not in self._requests, record.request_id
         payload = encoding.begin(record, amount)
-        if self._segments.room - len(payload) < self._owed(1):
+        if not self._fits(payload) and not (self._prepared() and self._fits(payload)):
             raise JournalError("no room for the journal")
         segment = self._append(payload)
         self._requests[record.request_id] = _Open(payload, segment)
@@ -131,6 +134,12 @@ class Journal:
             self._live[self._requests.pop(request).segment] -= 1
         self._drop()
 
+    def session(self, id_: str) -> None:
+        """Note a database session, so that recovery can end what is left running in it."""
+        if id_ not in self._sessions:
+            self._try(encoding.session(id_))
+            self._sessions.add(id_)
+
     async def sync(self) -> None:
         """Return when everything written so far is safe from power loss; raises JournalError."""
         try:
@@ -141,15 +150,15 @@ class Journal:
 
     async def probe(self) -> None:
         """Make room ahead and try a journal that failed again; call it every second."""
-        loop = asyncio.get_running_loop()
+        self._full = False
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._prepared)
         try:
-            await loop.run_in_executor(self._thread, self._segments.prepare)
             if self._failed:
                 self._rotate()
                 await self.sync()
                 self._failed = False
-        except (OSError, JournalError) as error:
-            log.info("the journal has no room: %s", error)
+        except JournalError as error:
+            log.info("the journal cannot be written yet: %s", error)
 
     def close(self, *, keep: bool = False) -> None:
         """Release the journal; remove it when all is acknowledged, else recovery takes it."""
@@ -160,10 +169,24 @@ class Journal:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
+    def _fits(self, begin: bytes) -> bool:
+        return self._segments.room - len(begin) >= self._owed(1)
+
     def _owed(self, more: int) -> int:
         """Return the room that must be left for what is open, and `more` requests beside."""
         ended = len(self._requests) - self._open
         return (self._open + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
+
+    def _prepared(self) -> bool:
+        """Make room ahead; False when the disk was found full since the last probe."""
+        if self._full:
+            return False
+        try:
+            self._segments.prepare()
+        except OSError as error:
+            self._full = True
+            log.info("no room for the journal: %s", error.strerror)
+        return not self._full
 
     def _try(self, payload: bytes) -> None:
         try:
@@ -186,8 +209,12 @@ class Journal:
     def _rotate(self) -> None:
         self._segments.rotate()
         crash_point("after_rotation")
+        if not self._closed:
+            self._thread.submit(self._prepared)
         number = self._segments.number
         self._segments.append(encoding.head(self._process, number))
+        for session in self._sessions:
+            self._segments.append(encoding.session(session))
         if number - self._oldest > CARRY_AT:
             self._carry(self._oldest)
         self._drop()
@@ -238,6 +265,10 @@ class Journal:
 
 def _locked(folder: Path, process: str) -> int:
     """Make the journal's folder with its lock taken; it appears under its name only then."""
+    if (folder / process).exists():
+        raise FileExistsError(
+            errno.EEXIST, "this process had a journal before", str(folder / process)
+        )
     hidden = folder / f".{process}"
     hidden.mkdir(parents=True, mode=0o700)
     lock = os.open(hidden / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)

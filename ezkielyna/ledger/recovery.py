@@ -24,6 +24,8 @@ from ezkielyna.ledger.settlement import MOST_USAGES, settlement
 from ezkielyna.ledger.vault import Vault
 from ezkielyna.storage.errors import Duplicate
 
+ABANDONED_S = 60.0
+
 log = logging.getLogger(__name__)
 
 
@@ -44,13 +46,19 @@ class Recovery:
 
     async def step(self) -> list[str]:
         """Recover every dead process here and return their ids. Raises StorageError."""
-        recovered = []
+        recovered: list[str] = []
         for process in sorted(self.processes()):
             with _taken(self._folder / process) as ours:
                 if ours:
                     await self._recover(process)
                     recovered.append(process)
         return recovered
+
+    def tidy(self) -> None:
+        """Remove what is left of journals whose making or removal was cut short."""
+        for folder in self._folder.glob(".*"):
+            if folder.stat().st_mtime < self._wall() - ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _recover(self, process: str) -> None:
         folder = self._folder / process
@@ -59,6 +67,7 @@ class Recovery:
         for damage in story.damage:
             log.error("journal of %s: %s; what came before is kept", process, damage)
         crash_point("in_recovery")
+        await self._vault.end_sessions(story.sessions)
         await self._settle(process, story)
         for lease in await self._vault.leases_of(process):
             if not await self._vault.dissolve(lease):

@@ -22,6 +22,7 @@ class Story:
     requests: dict[str, UsageRecord] = field(default_factory=dict)
     batches: dict[int, tuple[float, list[str]]] = field(default_factory=dict)
     last_batch: int = 0
+    sessions: set[str] = field(default_factory=set)
     damage: list[str] = field(default_factory=list)
     _told: dict[str, float] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
@@ -57,6 +58,8 @@ class Story:
             for request in self.batches.pop(values[0], (0.0, []))[1]:
                 self.requests.pop(request, None)
                 self._known.add(request)
+        elif kind == encoding.SESSION:
+            self.sessions.add(values[0])
         elif kind == encoding.HEAD and values[0] != encoding.VERSION:
             raise ValueError(f"journal of version {values[0]}")
 

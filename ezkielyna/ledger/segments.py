@@ -51,7 +51,9 @@ class Segments:
         self._folder = folder
         self._size = size
         self._allocate = allocate
-        self._lock = Lock()
+        # Two locks: going on in a new file must not wait for a flush of the old one.
+        self._flushing = Lock()
+        self._sparing = Lock()
         self._retired: deque[int] = deque()
         self._spare: int | None = None
         self.number = 0
@@ -90,13 +92,13 @@ class Segments:
 
     def prepare(self) -> None:
         """Keep one spare file of preallocated room; raises OSError when the disk is full."""
-        with self._lock:
+        with self._sparing:
             if self._spare is None:
                 self._spare = self._made()
 
     def flush(self) -> None:
         """Make everything appended so far safe from power loss; raises OSError."""
-        with self._lock:
+        with self._flushing:
             while self._retired:
                 _put_away(self._retired.popleft())
             os.fdatasync(self._fd)
@@ -112,7 +114,7 @@ class Segments:
 
     def close(self) -> None:
         """Flush what can be flushed and close the files."""
-        with self._lock:
+        with self._flushing, self._sparing:
             descriptors = [*self._retired, self._fd]
             if self._spare is not None:
                 descriptors.append(self._spare)
@@ -121,7 +123,7 @@ class Segments:
                 _put_away(descriptor)
 
     def _rotate(self) -> None:
-        with self._lock:
+        with self._sparing:
             spare = self._spare
             try:
                 made = self._made() if spare is None else spare

@@ -7,18 +7,27 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 
 from ezkielyna.contract.money import Nano
+from ezkielyna.ledger.crash import crash_point
 from ezkielyna.storage import batches, leases
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.leases import Grant, Stored
+from ezkielyna.storage.sessions import Witness, end_sessions
+
+
+def _forget(session: str) -> None:
+    """Note nothing."""
 
 
 class Vault(ABC):
     """Moves of money. Each happens wholly or not at all, and can be repeated without effect.
 
     Every method raises StorageAway when the database does not answer; then nobody knows whether
-    the move took place, until it is repeated.
+    the move took place, until it is repeated. `note_session` is told the id of every session that
+    this vault works in, before its first write; `end_sessions` ends such a session of another.
     """
+
+    note_session: Callable[[str], None] = staticmethod(_forget)
 
     @abstractmethod
     async def grant(
@@ -40,6 +49,10 @@ class Vault(ABC):
     @abstractmethod
     async def settle(self, settlement: Settlement) -> bool:
         """Write a batch; False when it is in already. Raises Duplicate for a settled request."""
+
+    @abstractmethod
+    async def end_sessions(self, sessions: Collection[str]) -> None:
+        """Abort the moves that a dead process did not live to end."""
 
     @abstractmethod
     async def settled(self, requests: Collection[str]) -> set[str]:
@@ -82,6 +95,20 @@ class Vault(ABC):
         """Return the accounts whose money was asked for since then."""
 
 
+class _Witness(Witness):
+    """Tells the vault's owner of sessions, and is a crash point between two writes."""
+
+    def __init__(self, note: Callable[[str], None], point: str) -> None:
+        self._note = note
+        self._point = point
+
+    def began(self, session: str) -> None:
+        self._note(session)
+
+    def halfway(self) -> None:
+        crash_point(self._point)
+
+
 class StoredVault(Vault):
     """The vault in MongoDB."""
 
@@ -97,17 +124,26 @@ class StoredVault(Vault):
         expires_at: datetime,
     ) -> Grant:
         """Move money in a transaction over the account and the lease."""
-        return await leases.grant(self._database, process, account, turn, size, expires_at)
+        witness = _Witness(self.note_session, "in_grant")
+        return await leases.grant(self._database, process, account, turn, size, expires_at, witness)
 
     async def hand_back(
         self, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
     ) -> Nano:
         """Move money in a transaction over the lease and the account."""
-        return await leases.hand_back(self._database, process, account, turn, amount, expires_at)
+        witness = _Witness(self.note_session, "in_return")
+        return await leases.hand_back(
+            self._database, process, account, turn, amount, expires_at, witness
+        )
 
     async def settle(self, settlement: Settlement) -> bool:
         """Write a batch in a transaction over what its process owns."""
-        return await batches.settle(self._database, settlement)
+        witness = _Witness(self.note_session, "in_settlement")
+        return await batches.settle(self._database, settlement, witness)
+
+    async def end_sessions(self, sessions: Collection[str]) -> None:
+        """Have the server end the sessions."""
+        await end_sessions(self._database, sessions)
 
     async def settled(self, requests: Collection[str]) -> set[str]:
         """Look the usage documents up by their ids."""
@@ -131,7 +167,8 @@ class StoredVault(Vault):
 
     async def dissolve(self, lease: Stored) -> bool:
         """Move money and remove the lease in a transaction."""
-        return await leases.dissolve(self._database, lease)
+        witness = _Witness(self.note_session, "in_return")
+        return await leases.dissolve(self._database, lease, witness)
 
     async def expired(self, before: datetime, alive: Collection[str]) -> list[Stored]:
         """Read the leases that ended."""

@@ -19,6 +19,7 @@ from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate
 from ezkielyna.storage.leases import lease_id
+from ezkielyna.storage.sessions import UNWATCHED, Witness, session_id
 
 ORPHAN_LEASE = timedelta(minutes=1)
 """How long a lease lives that a settlement had to make, because a sweeper took the old one."""
@@ -41,7 +42,7 @@ class Settlement:
         return f"{self.process}:{self.n}"
 
 
-async def settle(database: Database, settlement: Settlement) -> bool:
+async def settle(database: Database, settlement: Settlement, witness: Witness = UNWATCHED) -> bool:
     """Write a settlement in one transaction; False when this batch is already in.
 
     Raises Duplicate where a usage document is already there under another batch; nothing of this
@@ -49,8 +50,10 @@ async def settle(database: Database, settlement: Settlement) -> bool:
     """
 
     async def write(session: Session) -> None:
+        witness.began(session_id(session))
         await database["batches"].insert_one(_batch(settlement), session=session)
         await database["usage"].insert_many(settlement.usages, session=session)
+        witness.halfway()
         await _book(database, settlement, session)
 
     try:

@@ -18,6 +18,7 @@ from ezkielyna.contract.money import Nano, checked
 from ezkielyna.storage.collection import Session
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate
+from ezkielyna.storage.sessions import UNWATCHED, Witness, session_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ async def grant(
     turn: int,
     size: Callable[[Nano], Nano],
     expires_at: datetime,
+    witness: Witness = UNWATCHED,
 ) -> Grant:
     """Move `size(available)` from the account to the lease, exactly once for this turn.
 
@@ -72,6 +74,7 @@ async def grant(
     """
 
     async def move(session: Session) -> Grant:
+        witness.began(session_id(session))
         accounts = database["accounts"]
         found = await accounts.find_one({"_id": account}, {"available": 1}, session=session)
         available = int(found["available"]) if found is not None else 0
@@ -84,6 +87,7 @@ async def grant(
             {"$inc": {"available": Int64(-amount)}},
             session=session,
         )
+        witness.halfway()
         await _turn(database, process, account, turn, amount, expires_at, session)
         return Grant(amount, available - amount)
 
@@ -94,7 +98,13 @@ async def grant(
 
 
 async def hand_back(
-    database: Database, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
+    database: Database,
+    process: str,
+    account: str,
+    turn: int,
+    amount: Nano,
+    expires_at: datetime,
+    witness: Witness = UNWATCHED,
 ) -> Nano:
     """Move an amount from the lease to the account, exactly once for this turn.
 
@@ -103,7 +113,9 @@ async def hand_back(
     """
 
     async def move(session: Session) -> None:
+        witness.began(session_id(session))
         await _turn(database, process, account, turn, -amount, expires_at, session)
+        witness.halfway()
         await database["accounts"].update_one(
             {"_id": account}, {"$inc": {"available": Int64(amount)}}, session=session
         )
@@ -181,7 +193,7 @@ async def expired(
         yield _stored(document)
 
 
-async def dissolve(database: Database, lease: Stored) -> bool:
+async def dissolve(database: Database, lease: Stored, witness: Witness = UNWATCHED) -> bool:
     """Give all that a lease holds back to its account and remove it, exactly once.
 
     A lease that was renewed or moved since it was read is left alone, and so is a debt that the
@@ -189,6 +201,7 @@ async def dissolve(database: Database, lease: Stored) -> bool:
     """
 
     async def move(session: Session) -> bool:
+        witness.began(session_id(session))
         leases = database["leases"]
         found = await leases.find_one({"_id": lease.id}, session=session)
         if found is None:
@@ -204,6 +217,7 @@ async def dissolve(database: Database, lease: Stored) -> bool:
             )
             if not changed.matched_count:
                 return False
+        witness.halfway()
         await leases.delete_one({"_id": lease.id}, session=session)
         return True
 

@@ -175,6 +175,9 @@ class MemoryVault(Vault):
             self.leases[id_] = replace(old, held=old.held - cost)
         return self._answer(True)
 
+    async def end_sessions(self, sessions: Collection[str]) -> None:
+        """Do nothing: no move of this vault is ever half done."""
+
     async def settled(self, requests: Collection[str]) -> set[str]:
         """Look the usage up."""
         self._reach()

@@ -19,6 +19,8 @@ from hypothesis.stateful import (
     consumes,
     initialize,
     invariant,
+    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -75,12 +77,16 @@ class Books(RuleBasedStateMachine):
         self.vault = MemoryVault()
         self.model = Model()
         self.time = 1_000_000.0
-        self.number = 0
+        self.number = self.away_for = 0
         self.ledgers: dict[int, Ledger] = {}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         self.time += 1.5
-        return self.loop.run_until_complete(work)
+        try:
+            return self.loop.run_until_complete(work)
+        finally:
+            self.away_for -= 1
+            self.vault.away = self.away_for > 0
 
     def now(self) -> float:
         return self.time
@@ -89,6 +95,8 @@ class Books(RuleBasedStateMachine):
     def both_start(self) -> None:
         for slot in SLOTS:
             self.begin(slot)
+        for account in ACCOUNTS:
+            self.top_up(account, 150)
 
     def begin(self, slot: int) -> None:
         self.number += 1
@@ -116,25 +124,40 @@ class Books(RuleBasedStateMachine):
         target=running,
         slot=st.sampled_from(SLOTS),
         account=st.sampled_from(ACCOUNTS),
-        most=st.integers(0, 60),
+        most=st.integers(1, 60) | st.just(0),
         least=st.integers(0, 60),
     )
-    def reserve(self, slot: int, account: str, most: Nano, least: Nano) -> str:
+    def reserve(self, slot: int, account: str, most: Nano, least: Nano) -> Any:
         self.number += 1
         request = f"req_{self.number}"
-        record = accepted(account, request, self.time)
+        record, away = accepted(account, request, self.time), self.vault.away
         try:
             reservation = self.run(self.ledgers[slot].reserve(record, most, min(most, least)))
         except InsufficientBalance:
             assert most > 0
-            return ""
+            return multiple()
         except Unavailable:
-            assert self.vault.away or self.vault.lost
-            return ""
+            assert away or self.vault.lost
+            return multiple()
         assert min(most, least) <= reservation.amount <= most
         self.model.running[request] = slot, reservation
         return request
 
+    @rule(
+        slot=st.sampled_from(SLOTS),
+        account=st.sampled_from(ACCOUNTS),
+        amount=amounts,
+        part=st.sampled_from((1, 0.5, 1.2, 0)),
+        settled=st.booleans(),
+    )
+    def serve(self, slot: int, account: str, amount: Nano, part: float, settled: bool) -> None:
+        request = self.reserve(slot, account, amount, 1)
+        if isinstance(request, str):
+            self.settle(request, part)
+        if settled:
+            self.batch(slot)
+
+    @precondition(lambda self: self.model.running)
     @rule(request=running, more=amounts)
     def extend(self, request: str, more: Nano) -> None:
         if request in self.model.running:
@@ -147,7 +170,8 @@ class Books(RuleBasedStateMachine):
         assert before <= reservation.amount <= to
         await asyncio.sleep(0)
 
-    @rule(request=running, part=st.floats(0, 1))
+    @precondition(lambda self: self.model.running)
+    @rule(request=running, part=st.sampled_from((1, 0.5)))
     def progress(self, request: str, part: float) -> None:
         if request in self.model.running:
             reservation = self.model.running[request][1]
@@ -156,7 +180,8 @@ class Books(RuleBasedStateMachine):
             reservation.progress(*priced(cost))
             self.model.told[request] = cost
 
-    @rule(request=consumes(running), part=st.sampled_from((0, 0.5, 1, 1, 1.2)))
+    @precondition(lambda self: self.model.running)
+    @rule(request=consumes(running), part=st.sampled_from((1, 0.5, 1.2, 0)))
     def settle(self, request: str, part: float) -> None:
         if request in self.model.running:
             reservation = self.model.running[request][1]
@@ -164,12 +189,14 @@ class Books(RuleBasedStateMachine):
             end(reservation, cost, self.time)
             self.model.ended(request, cost)
 
+    @precondition(lambda self: self.model.running)
     @rule(request=consumes(running))
     def release(self, request: str) -> None:
         if request in self.model.running:
             self.model.running[request][1].release()
             self.model.ended(request, 0)
 
+    @precondition(lambda self: self.backlog())
     @rule(slot=st.sampled_from(SLOTS))
     def batch(self, slot: int) -> None:
         with contextlib.suppress(StorageError):
@@ -181,19 +208,16 @@ class Books(RuleBasedStateMachine):
         with contextlib.suppress(StorageError):
             self.run(self.ledgers[slot].tick())
 
-    @rule(slot=st.sampled_from(SLOTS))
-    def crash(self, slot: int) -> None:
-        self.run(self.ledgers.pop(slot).abandon())
+    @precondition(lambda self: self.model.running or self.backlog())
+    @rule(slot=st.sampled_from(SLOTS), killed=st.booleans())
+    def end_of_a_process(self, slot: int, killed: bool) -> None:
+        ledger = self.ledgers.pop(slot)
+        self.run(ledger.abandon() if killed or self.vault.away else ledger.close())
         self.model.crashed(slot)
         self.begin(slot)
 
-    @rule(slot=st.sampled_from(SLOTS))
-    def leave(self, slot: int) -> None:
-        if self.vault.away:
-            return
-        self.run(self.ledgers.pop(slot).close())
-        self.model.crashed(slot)
-        self.begin(slot)
+    def backlog(self) -> int:
+        return sum(ledger.backlog for ledger in self.ledgers.values())
 
     @rule(slot=st.sampled_from(SLOTS))
     def recover_and_replay(self, slot: int) -> None:
@@ -205,9 +229,9 @@ class Books(RuleBasedStateMachine):
         with contextlib.suppress(StorageError):
             self.run(self.ledgers[0].sweep())
 
-    @rule(away=st.booleans())
-    def database_goes_or_comes(self, away: bool) -> None:
-        self.vault.away = away
+    @rule(steps=st.integers(1, 4))
+    def database_goes(self, steps: int) -> None:
+        self.away_for, self.vault.away = steps, True
 
     @rule()
     def next_reply_is_lost(self) -> None:
@@ -238,7 +262,7 @@ class Books(RuleBasedStateMachine):
             shutil.rmtree(self.data)
 
     def finish(self) -> None:
-        self.vault.away, self.vault.lose = False, 0
+        self.away_for, self.vault.away, self.vault.lose = 0, False, 0
         for slot, ledger in self.ledgers.items():
             self.run(ledger.close())
             self.model.crashed(slot)
@@ -258,7 +282,7 @@ def test_books_equal_the_model() -> None:
         Books,
         settings=settings(
             max_examples=300,
-            stateful_step_count=30,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

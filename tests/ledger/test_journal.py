@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ezkielyna.contract.money import Bill
+from ezkielyna.contract.usage import Usage
+from ezkielyna.ledger import encoding
+from ezkielyna.ledger.journal import END_ROOM, SPARE_ROOM, Journal
+from ezkielyna.ledger.record import Attempt, UsageRecord
+from ezkielyna.ledger.replay import Story, read
+from ezkielyna.ledger.segments import (
+    Damage,
+    JournalError,
+    records,
+    segment_path,
+    segment_paths,
+)
+from ezkielyna.testing.ledger import accepted, priced
+
+SEGMENT = 256 * 1024
+
+
+def now() -> float:
+    return 1_700_000_000.0
+
+
+def closed(record: UsageRecord, cost: int) -> UsageRecord:
+    record.usage, record.bill = priced(cost)
+    record.outcome, record.status = "ok", 200
+    record.first_byte_at, record.ended_at = now() + 1, now() + 2
+    record.attempts = [Attempt("lab", "m-1", now(), now() + 2, 200)]
+    return record
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path, "p1", segment=SEGMENT, wall=now)
+    yield journal
+    journal.close()
+
+
+def story_of(journal: Journal) -> Story:
+    return read(journal.folder)
+
+
+def full(journal: Journal) -> list[UsageRecord]:
+    """Write a request of every kind; return their records: open, told, ended, fixed, known."""
+    made = [accepted("ann", f"req_{name}", now()) for name in ("open", "told", "end", "fix", "ack")]
+    for record in made:
+        journal.begin(record, 100)
+    journal.progress(made[1], *priced(7))
+    for number, record in enumerate(made[2:]):
+        journal.end(closed(record, 10 + number))
+    journal.batch(1, now(), ["req_ack"])
+    journal.ack(1)
+    journal.batch(2, now(), ["req_fix"])
+    return made
+
+
+async def test_what_was_written_is_told(journal: Journal) -> None:
+    opened, told, ended, fixed, known = full(journal)
+    story = story_of(journal)
+    assert story.damage == []
+    assert list(story.requests) == ["req_open", "req_told", "req_end", "req_fix"]
+    assert story.requests["req_end"] == ended
+    assert story.requests["req_fix"] == fixed
+    assert story.requests["req_open"] == opened
+    assert story.batches == {2: (now(), ["req_fix"])}
+    assert story.last_batch == 2
+    assert known.request_id not in story.requests
+    story.close()
+    assert [record.request_id for record in story.rest()] == ["req_open", "req_told", "req_end"]
+    assert story.requests["req_told"].bill.cost == 7
+    assert story.requests["req_open"].bill.cost == 0
+    assert story.requests["req_told"].outcome == "crashed"
+    assert story.requests["req_told"].ended_at is not None
+    assert told.ended_at is None
+
+
+async def test_every_bucket_line_and_flag_survives(journal: Journal) -> None:
+    record = accepted("ann", "req_1", now())
+    journal.begin(record, 0)
+    record.usage = Usage(1, 2, 3, 4, 5, 6, 7, 8, "counted")
+    record.bill = Bill.of([(bucket, count, 1234567) for bucket, count in record.usage.quantities()])
+    record.flags.append("absurd_usage")
+    record.provider = "second"
+    record.outcome, record.status, record.ended_at = "client_gone", 499, now() + 0.123456
+    journal.end(record)
+    assert story_of(journal).requests["req_1"] == record
+
+
+def written(tmp_path: Path) -> tuple[bytes, list[bytes], list[int]]:
+    """Return a segment's written bytes, its records, and where each begins, with the end."""
+    journal = Journal(tmp_path, "source", segment=SEGMENT, wall=now)
+    full(journal)
+    data = segment_path(journal.folder, 1).read_bytes()
+    journal.close(keep=True)
+    payloads = list(records(data))
+    starts = [0]
+    for payload in payloads:
+        starts.append(starts[-1] + 8 + len(payload))
+    return data[: starts[-1]], payloads, starts
+
+
+def survivors(data: bytes) -> tuple[list[bytes], bool]:
+    """Return the records that are read, and whether there was damage."""
+    found: list[bytes] = []
+    try:
+        for payload in records(data):
+            found.append(payload)
+    except Damage:
+        return found, True
+    return found, False
+
+
+def test_every_truncation_keeps_what_is_whole(tmp_path: Path) -> None:
+    data, payloads, starts = written(tmp_path)
+    for length in range(len(data)):
+        whole = sum(1 for start in starts[1:] if start <= length)
+        for tail in (b"", bytes(64)):
+            found, damaged = survivors(data[:length] + tail)
+            assert found == payloads[:whole]
+            assert damaged == any(data[starts[whole] : length]), length
+
+
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    data, payloads, starts = written(tmp_path)
+    for position in range(len(data)):
+        whole = sum(1 for start in starts[1:] if start <= position)
+        for flip in (0x01, 0x80, 0xFF, data[position] or 0x10):
+            broken = bytearray(data)
+            broken[position] ^= flip
+            found, damaged = survivors(bytes(broken) + bytes(64))
+            assert damaged, (position, flip)
+            assert found == payloads[:whole]
+
+
+def test_a_record_at_another_place_is_damage(tmp_path: Path) -> None:
+    data, _, starts = written(tmp_path)
+    swapped = data[starts[1] : starts[2]] + data[starts[0] : starts[1]]
+    assert survivors(swapped) == ([], True)
+
+
+async def test_a_torn_tail_loses_nothing_that_came_before(journal: Journal) -> None:
+    full(journal)
+    path = segment_path(journal.folder, 1)
+    data = bytearray(path.read_bytes())
+    end = len(data.rstrip(b"\0"))
+    data[end - 3 : end] = b"\0\0\0"
+    path.write_bytes(data)
+    story = story_of(journal)
+    assert story.damage == [f"000001.log: damaged from byte {story.damage[0].split()[-1]}"]
+    assert "req_end" in story.requests
+    assert story.batches == {}
+
+
+async def test_segments_are_dropped_when_acknowledged(journal: Journal) -> None:
+    for n in range(1, 1000):
+        record = accepted("ann", f"req_{n}", now())
+        journal.begin(record, 100)
+        journal.end(closed(record, 5))
+        journal.batch(n, now(), [record.request_id])
+        journal.ack(n)
+    numbers = [int(path.stem) for path in segment_paths(journal.folder)]
+    assert len(numbers) == 1
+    assert numbers[0] > 1
+    assert story_of(journal).requests == {}
+
+
+async def test_a_long_stream_moves_on_instead_of_keeping_every_segment(journal: Journal) -> None:
+    long = accepted("ann", "req_long", now())
+    journal.begin(long, 100)
+    journal.progress(long, *priced(77))
+    for n in range(1, 4000):
+        record = accepted("ann", f"req_{n}", now())
+        journal.begin(record, 100)
+        journal.end(closed(record, 5))
+        journal.batch(n, now(), [record.request_id])
+        journal.ack(n)
+    assert len(segment_paths(journal.folder)) <= 6
+    story = story_of(journal)
+    story.close()
+    assert list(story.requests) == ["req_long"]
+    assert story.requests["req_long"].bill.cost == 77
+
+
+class Disk:
+    """A disk that is full from a given moment on."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def allocate(self, descriptor: int, size: int) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.posix_fallocate(descriptor, 0, size)
+
+
+def fill(journal: Journal, begun: list[UsageRecord]) -> None:
+    for n in range(10_000):
+        record = accepted("ann", f"req_{n}", now())
+        journal.begin(record, 100)
+        begun.append(record)
+
+
+async def test_a_full_disk_refuses_new_requests_and_ends_the_others(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, "p1", segment=SEGMENT, allocate=disk.allocate, wall=now)
+    await journal.probe()
+    disk.full = True
+    begun: list[UsageRecord] = []
+    with pytest.raises(JournalError):
+        fill(journal, begun)
+    assert not journal.ready
+    assert len(begun) > (2 * SEGMENT - SPARE_ROOM) // (END_ROOM + 400)
+    for record in begun:
+        journal.progress(record, *priced(3))
+    for record in begun:
+        record.flags = ["x" * 600]
+        journal.end(closed(record, 9))
+    for start in range(0, len(begun), 100):
+        ids = [record.request_id for record in begun[start : start + 100]]
+        journal.batch(start, now(), ids)
+        journal.ack(start)
+    assert story_of(journal).requests == {}
+    disk.full = False
+    await journal.probe()
+    await journal.probe()
+    assert journal.ready
+    journal.begin(accepted("ann", "req_again", now()), 1)
+    journal.close()
+
+
+async def test_ends_that_cannot_be_written_are_said_aloud(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = accepted("ann", "req_1", now())
+    journal.begin(record, 100)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        journal.end(closed(record, 5))
+        with pytest.raises(JournalError):
+            journal.begin(accepted("ann", "req_2", now()), 1)
+    assert [entry.levelno for entry in caplog.records] == [logging.ERROR]
+    caplog.clear()
+    assert not journal.ready
+    await journal.probe()
+    assert journal.ready
+    journal.begin(accepted("ann", "req_3", now()), 1)
+    assert list(story_of(journal).requests) == ["req_1", "req_3"]
+
+
+def test_an_end_is_never_longer_than_the_room_for_it() -> None:
+    record = closed(accepted("ann", "req_1", now()), 5)
+    record.attempts = [
+        replace(record.attempts[0], upstream_model="m" * 256, error="e" * 900) for _ in range(9)
+    ]
+    assert len(encoding.end(record)) <= encoding.LONGEST_END
+
+
+async def test_the_lock_is_held_until_the_journal_is_closed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "p1", segment=SEGMENT, wall=now)
+    with pytest.raises(FileExistsError):
+        Journal(tmp_path, "p1", segment=SEGMENT, wall=now)
+    journal.begin(accepted("ann", "req_1", now()), 1)
+    journal.close()
+    assert (tmp_path / "p1" / "LOCK").exists()
+
+
+async def test_a_group_of_records_is_flushed_soon(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    real = os.fdatasync
+
+    def flush(descriptor: int) -> None:
+        flushed.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    for n in range(50):
+        journal.begin(accepted("ann", f"req_{n}", now()), 1)
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if flushed:
+            break
+    assert len(flushed) == 1
