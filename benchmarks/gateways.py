@@ -58,6 +58,7 @@ wire = "{wire}"
 url = "embedded:"
 [providers.scripted]
 kind = "openai"
+preset = "openai"
 base_url = "http://127.0.0.1:{upstream}/v1"
 api_key = "none"
 [plans.default]

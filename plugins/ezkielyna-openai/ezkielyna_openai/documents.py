@@ -77,8 +77,20 @@ def value_span(raw: bytes, name: str, document: dict[str, Any]) -> Span | None:
     at = raw.find(key)
     if at >= 0 and raw.find(key, at + 1) < 0:
         start = _after_colon(raw, at + len(key))
-        return (start, _value_end(raw, start)) if start else None
+        if not start:
+            return None
+        value = raw[start : raw.rfind(b"}")].rstrip()
+        if _is(value, document[name]):  # the last member, as usage mostly is
+            return start, start + len(value)
+        return start, _value_end(raw, start)
     return _scanned(raw, key)
+
+
+def _is(raw: bytes, value: Any) -> bool:
+    try:
+        return bool(orjson.loads(raw) == value)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _scanned(raw: bytes, key: bytes) -> Span | None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 
 _END = b"\n\n"
+_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
+_MARKS = (b'"error"', b"data: [DONE]")
+SIFT_BYTES = 2048
+MAX_SIFTED = 4
 _SPACED = re.compile(rb'\s*\{\s*"\w+": ')
 _COMMON = frozenset(("id", "object", "created", "model", "service_tier", "system_fingerprint"))
 """Members that a chunk of usage shares with the other chunks of its answer."""
@@ -70,32 +74,75 @@ class OpenAIExchange(Exchange):
         whole = data if not self._rest and data.endswith(_END) else self._whole(data)
         if not whole:
             return b""
+        if self._heedful:
+            return self._sifted(whole)
+        plain = self._passed_on(whole)
+        return self._sifted(whole) if plain is None else plain
+
+    def _passed_on(self, whole: bytes) -> bytes | None:
+        """Return events that nobody needs to look at; None where some must be looked at."""
         plain = whole
         if whole.find(b'"usage"') >= 0:
             if not self._null:
-                return self._read(whole)
+                return None
             plain = whole.replace(self._null, b"")
             if plain.find(b'"usage"') >= 0:
-                return self._read(whole)
+                return None
             if self._shows_usage:
                 plain = whole
-        if whole.find(b'"error"') >= 0 or self._heedful or not whole.startswith(b"data: {"):
-            return self._read(whole)
+        if whole.find(b'"error"') >= 0 or not whole.startswith(b"data: {"):
+            return None
         for trigger in self._triggers:
             if whole.find(trigger) >= 0:
-                return self._read(whole)
-        if whole.find(b"\n") == len(whole) - 2:
-            self._events += 1  # one event of one line: the rule for paced streams
-        else:
+                return None
+        events = 1
+        if whole.find(b"\n") != len(whole) - 2:  # more than the one event of a paced stream
             events = whole.count(b"\n\ndata: {") + 1
             if whole.count(b"\n") != 2 * events:
-                return self._read(whole)
-            self._events += events
-        self._blocks.append(plain)
-        self._size += len(plain)
-        if self._size > FOLD_BYTES:
-            self._fold()
+                return None
+        self._hand_on(plain, events)
         return plain
+
+    def _sifted(self, whole: bytes) -> bytes:
+        """Look at the few events that need it, and pass on the long runs between them."""
+        if len(whole) < SIFT_BYTES:
+            return self._read(whole)
+        out: list[bytes] = []
+        for _ in range(MAX_SIFTED):
+            start = self._noteworthy(whole)
+            plain = self._passed_on(whole[:start]) if start else b""
+            if plain is None:
+                break
+            end = whole.find(_END, start) + len(_END)
+            out.append(plain)
+            out.append(self._read_after(whole[start:end], out))
+            whole = whole[end:]
+            if not whole or self._done or self._error is not None:
+                return b"".join(out)
+        out.append(self._read_after(whole, out))
+        return b"".join(out)
+
+    def _noteworthy(self, whole: bytes) -> int:
+        """Return where the first event begins that must be looked at; the last one if none."""
+        if self._heedful:
+            return 0
+        usage = _USAGE.search(whole) if self._null else None
+        found = [whole.find(mark) for mark in (*_MARKS, *self._triggers)]
+        if not self._null:
+            found.append(whole.find(b'"usage"'))
+        elif usage is not None:
+            found.append(usage.start())
+        first = min((at for at in found if at >= 0), default=len(whole) - len(_END) - 1)
+        return whole.rfind(_END, 0, first) + len(_END) if whole.find(_END) < first else 0
+
+    def _read_after(self, whole: bytes, out: list[bytes]) -> bytes:
+        """Read events; their error waits for the next call where events were handed on before."""
+        try:
+            return self._read(whole)
+        except UpstreamError:
+            if any(out):
+                return b""
+            raise
 
     def close(self) -> bytes:
         """Return what is owed at the upstream's end; see `Exchange.close`."""
@@ -178,23 +225,19 @@ class OpenAIExchange(Exchange):
                 out.append(event)
         written = b"".join(out)
         self._heedful = self._heedful or self._done or self._error is not None
-        self._hand_on(written)
+        if written and not self._named:
+            self._hand_on(written, written.count(_END))
         if self._error is not None and not written:
             raise self._error
         return written
 
-    def _hand_on(self, written: bytes) -> None:
-        if self._named or not written:
-            return
-        self._events += written.count(_END)
+    def _hand_on(self, written: bytes, events: int) -> None:
+        self._events += events
         self._blocks.append(written)
         self._size += len(written)
         if self._size > FOLD_BYTES:
-            self._fold()
-
-    def _fold(self) -> None:
-        self._delivery.fold()
-        self._size = 0
+            self._delivery.fold()
+            self._size = 0
 
     def _event(self, block: bytes) -> bytes:
         """Return what becomes of one event; raises UpstreamError for one that reports an error."""
@@ -220,7 +263,7 @@ class OpenAIExchange(Exchange):
             document = loads(data)
         except ValueError:
             document = data.decode("utf-8", "replace")
-        if name == "error" or is_error(document):
+        if name == "error" or failures.is_error(document):
             raise self._reported(document)
 
     def _document(self, data: bytes) -> dict[str, Any]:
@@ -237,7 +280,7 @@ class OpenAIExchange(Exchange):
         document = self._document(data)
         if self._repairs.event(document):
             data = dumps(document)
-        usage = usage_in(document)
+        usage = usages.usage_in(document)
         if usage is not None:
             return self._collected(data, document, usage)
         if document.get("choices") == [] and self._repairs.drops_empty:
@@ -290,7 +333,7 @@ class OpenAIExchange(Exchange):
         if not (name.endswith(".completed") or b'"usage"' in data):
             return block + _END
         document = self._document(data)
-        usage = usage_in(document)
+        usage = usages.usage_in(document)
         before = self.usage
         self.usage = usages.images_made(usage, 1)
         if usage is not None:
@@ -308,14 +351,14 @@ class OpenAIExchange(Exchange):
             document = loads(body)
         except ValueError:
             raise UpstreamError("The upstream's answer is not JSON.") from None
-        if is_error(document):
+        if failures.is_error(document):
             raise self._reported(document)
         images = self.client_request.endpoint == "images.generations"
         content = "choices" if self.client_request.endpoint in _CHOICES else "data"
         if not isinstance(document, dict) or not isinstance(document.get(content), list):
             raise UpstreamError("The upstream's answer has no content.")
-        body = self._repairs.answer(body)
-        usage = usage_in(document)
+        body = self._repairs.answer(body, document)
+        usage = usages.usage_in(document)
         if images:
             self.usage = usages.images_made(usage, len(document["data"]))
             if usage is None or "total_tokens" not in usage:
@@ -338,32 +381,6 @@ class OpenAIExchange(Exchange):
 
 
 _CHOICES = frozenset(("chat.completions", "completions"))
-
-
-def usage_in(document: Any) -> dict[str, Any] | None:
-    """Return the usage that a chunk or an answer carries, wherever a server puts it."""
-    if not isinstance(document, dict):
-        return None
-    usage = document.get("usage")
-    if isinstance(usage, dict) and usage:
-        return usage
-    groq = document.get("x_groq")
-    usage = groq.get("usage") if isinstance(groq, dict) else None
-    return usage if isinstance(usage, dict) and usage else None
-
-
-def is_error(document: Any) -> bool:
-    """True for a document that reports an error instead of an answer."""
-    if isinstance(document, list):
-        return bool(document) and is_error(document[0])
-    if not isinstance(document, dict):
-        return False
-    if document.get("error") or document.get("object") == "error":
-        return True
-    choices = document.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") == "error" for choice in choices
-    )
 
 
 def _complete(rest: bytes) -> bool:

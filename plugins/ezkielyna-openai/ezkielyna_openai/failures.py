@@ -157,3 +157,17 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < 1e6 else None
+
+
+def is_error(document: Any) -> bool:
+    """True for a document that reports an error instead of an answer."""
+    if isinstance(document, list):
+        return bool(document) and is_error(document[0])
+    if not isinstance(document, dict):
+        return False
+    if document.get("error") or document.get("object") == "error":
+        return True
+    choices = document.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and choice.get("finish_reason") == "error" for choice in choices
+    )

@@ -70,11 +70,10 @@ class Repairs:
                 changed = True
         return changed
 
-    def answer(self, body: bytes) -> bytes:
-        """Return a plain answer put right; its own bytes when nothing needs it."""
-        if not any(trigger in body for trigger in self._triggers):
+    def answer(self, body: bytes, document: Document) -> bytes:
+        """Put a plain answer right, in place; return its own bytes when nothing needed it."""
+        if not self._repairs:
             return body
-        document = loads(body)
         changed = False
         for choice in _choices(document):
             message = choice.get("message")

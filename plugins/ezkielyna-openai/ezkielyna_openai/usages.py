@@ -17,6 +17,18 @@ Document = dict[str, Any]
 Pricing = Callable[[Usage], Nano] | None
 
 
+def usage_in(document: Any) -> dict[str, Any] | None:
+    """Return the usage that a chunk or an answer carries, wherever a server puts it."""
+    if not isinstance(document, dict):
+        return None
+    usage = document.get("usage")
+    if isinstance(usage, dict) and usage:
+        return usage
+    groq = document.get("x_groq")
+    usage = groq.get("usage") if isinstance(groq, dict) else None
+    return usage if isinstance(usage, dict) and usage else None
+
+
 def tokens_used(usage: Document) -> Usage | None:
     """Return the buckets of a chat, completion or embedding; None where nothing is countable.
 
