@@ -13,11 +13,9 @@ from typing import Literal
 
 from bson.int64 import Int64
 
-from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import Nano, checked
-from ezkielyna.storage.collection import Document, Session
+from ezkielyna.storage.collection import Document
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.errors import Duplicate
 
 Kind = Literal["credit", "top-up", "settlement", "refund", "correction"]
 
@@ -66,45 +64,6 @@ def document(entry: Entry) -> Document:
         "by": entry.by,
         "note": entry.note,
     }
-
-
-async def post(database: Database, entry: Entry) -> bool:
-    """Book an entry and move the account's money, once; False when its id is already booked.
-
-    Raises InsufficientBalance when the account has less available than a negative amount takes,
-    and LookupError for an account that does not exist. Safe to repeat after StorageAway.
-    """
-
-    async def write(session: Session) -> None:
-        await database["ledger"].insert_one(document(entry), session=session)
-        changed = await database["accounts"].update_one(
-            {"_id": entry.account, "available": {"$gte": Int64(-min(0, entry.amount))}},
-            {"$inc": {"available": Int64(checked(entry.amount))}},
-            session=session,
-        )
-        if not changed.matched_count:
-            await _refuse(database, entry, session)
-
-    try:
-        await database.transaction(write)
-    except Duplicate:
-        return False
-    return True
-
-
-async def _refuse(database: Database, entry: Entry, session: Session) -> None:
-    if await database["accounts"].find_one({"_id": entry.account}, {"_id": 1}, session=session):
-        raise InsufficientBalance("The account has less money available than this would take.")
-    raise LookupError(f"no account {entry.account}")
-
-
-async def balance(database: Database, account: str) -> Nano:
-    """Return what an account owns: what is available and what its leases hold."""
-    found = await database["accounts"].find_one({"_id": account}, {"available": 1})
-    total = 0 if found is None else int(found["available"])
-    async for lease in database["leases"].find({"account": account}, {"held": 1}):
-        total += int(lease["held"])
-    return total
 
 
 async def statement(

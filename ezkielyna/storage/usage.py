@@ -125,7 +125,9 @@ async def requests(
 ) -> AsyncIterator[Document]:
     """Yield an account's usage documents of a half-open UTC range, oldest first."""
     query = {"account": account, "started_at": {"$gte": since, "$lt": until}}
-    async for found in database["usage"].find(query, sort=[("started_at", 1)], batch_size=500):
+    async for found in database["usage"].find(
+        query, sort=[("started_at", 1), ("_id", 1)], batch_size=500
+    ):
         yield found
 
 

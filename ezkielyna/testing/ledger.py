@@ -16,8 +16,9 @@ from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.books import Reservation
 from ezkielyna.ledger.record import UsageRecord
 from ezkielyna.ledger.vault import Vault
-from ezkielyna.storage import ledger as entries
+from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.batches import Settlement
+from ezkielyna.storage.credits import credit
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import UNKNOWN_COMMIT, Duplicate, StorageAway
 from ezkielyna.storage.leases import Grant, OutOfTurn, Stored, lease_id
@@ -42,8 +43,13 @@ async def funded(database: Database, name: str, amount: Nano) -> str:
             "created_at": now,
         }
     )
-    await entries.post(database, entries.Entry.of("credit", name, amount, f"first-{name}", now))
+    await credit(database, name, amount, reference=f"first-{name}", by="test")
     return name
+
+
+async def balance(database: Database, account: str) -> Nano:
+    """Return what an account has, free and leased."""
+    return (await Accounts(database).by_id(account)).balance
 
 
 def accepted(account: str, request: str, at: float | None = None) -> UsageRecord:

@@ -10,9 +10,8 @@ import pytest
 
 from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.ledger.books import Ledger
-from ezkielyna.storage import ledger as entries
 from ezkielyna.storage.database import Database
-from ezkielyna.testing.ledger import accepted, end, funded
+from ezkielyna.testing.ledger import accepted, balance, end, funded
 
 CENT = 10_000_000
 
@@ -43,7 +42,7 @@ async def test_a_request_is_reserved_settled_and_booked(database: Database, tmp_
         while ledger.backlog:
             await asyncio.sleep(0.05)
     assert (await account_of(database, account))["available"] == 98 * CENT
-    assert await entries.balance(database, account) == 98 * CENT
+    assert await balance(database, account) == 98 * CENT
     usage = await database["usage"].find_one({"_id": "req_1"})
     assert usage is not None
     assert usage["cost"] == 2 * CENT
@@ -68,7 +67,7 @@ async def test_money_for_ten_serves_exactly_ten(database: Database, tmp_path: Pa
         ledgers = [first, second]
         paid = await asyncio.gather(*(one(ledgers[n % 2], n) for n in range(200)))
     assert sum(paid) == 10
-    assert await entries.balance(database, account) == 0
+    assert await balance(database, account) == 0
     assert await database["usage"].count_documents({}) == 10
 
 

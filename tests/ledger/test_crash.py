@@ -16,11 +16,10 @@ import pytest
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.crash import CRASH_POINTS
 from ezkielyna.ledger.verify import verify
-from ezkielyna.storage import ledger as entries
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.testing.database import DatabaseServer
-from ezkielyna.testing.ledger import dump, funded
+from ezkielyna.testing.ledger import balance, dump, funded
 
 FUNDS = 1_000_000
 LATER = {"after_begin": 150, "before_begin": 150, "before_end": 150, "after_end": 150}
@@ -71,7 +70,7 @@ async def agrees(database: Database, told: dict[str, tuple[int, int]]) -> None:
     for request, (least, most) in told.items():
         assert least <= costs.get(request, -1) <= most, request
     assert set(costs) <= set(told)
-    assert await entries.balance(database, "ann") == FUNDS - sum(costs.values())
+    assert await balance(database, "ann") == FUNDS - sum(costs.values())
     assert await database["leases"].count_documents({}) == 0
     verdict = await verify(database, pause_s=0)
     assert verdict.faults == []
