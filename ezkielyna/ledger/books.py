@@ -111,7 +111,7 @@ class Ledger:
         work = (
             self._settler.run(),
             self._every(TICK_S, self.tick),
-            self._every(RENEW_S, self._holdings.renew),
+            self._every(RENEW_S, self.renew),
             self._every(RECOVERY_S, self.recover),
             self._every(SWEEP_S, self.sweep),
         )
@@ -218,6 +218,10 @@ class Ledger:
     def now(self) -> float:
         """Return Unix seconds."""
         return self._wall()
+
+    async def renew(self) -> None:
+        """Put off the end of the leases; lifts the fence. Raises StorageError."""
+        await self._holdings.renew()
 
     async def sweep(self) -> None:
         """Give back the leases of processes that never return. Raises StorageError.
