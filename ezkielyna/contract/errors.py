@@ -197,6 +197,11 @@ class RateLimited(GatewayError):
         super().__init__(message, retry_after_s=retry_after_s)
         self.standing = standing
 
+    def headers(self) -> list[tuple[str, str]]:
+        """Return when to come back, and what is left of the limits."""
+        left = self.standing.headers() if self.standing is not None else []
+        return [*super().headers(), *left]
+
 
 class ServerError(GatewayError):
     """Our fault. The message is masked; the log has the rest under the request id."""

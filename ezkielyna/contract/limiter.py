@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 from ezkielyna.contract.context import Account, Key, Plan, RequestContext
+from ezkielyna.contract.durations import duration
 from ezkielyna.contract.usage import Usage
 
 
@@ -21,6 +22,23 @@ class Standing(NamedTuple):
     limit_tokens: int | None = None
     remaining_tokens: int | None = None
     reset_tokens_s: float = 0.0
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return OpenAI's six rate headers, as far as there are limits."""
+        headers: list[tuple[str, str]] = []
+        if self.limit_requests is not None:
+            headers += [
+                ("x-ratelimit-limit-requests", str(self.limit_requests)),
+                ("x-ratelimit-remaining-requests", str(self.remaining_requests)),
+                ("x-ratelimit-reset-requests", duration(self.reset_requests_s)),
+            ]
+        if self.limit_tokens is not None:
+            headers += [
+                ("x-ratelimit-limit-tokens", str(self.limit_tokens)),
+                ("x-ratelimit-remaining-tokens", str(self.remaining_tokens)),
+                ("x-ratelimit-reset-tokens", duration(self.reset_tokens_s)),
+            ]
+        return headers
 
 
 class Permit(ABC):

@@ -9,7 +9,7 @@ from ezkielyna.contract.context import Account, Key, Model, Plan, RequestContext
 from ezkielyna.contract.errors import EmailNotVerified, ModelNotAllowed
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
 from ezkielyna.contract.usage import Usage
-from ezkielyna.gateway.durations import duration
+from ezkielyna.gateway.authentication import Identity
 
 
 class Admitted:
@@ -73,24 +73,8 @@ class Admission:
         """Return the permit of the plan's limiter, to be held by `async with`."""
         return Admitted(self._limiters[ctx.plan.limiter], ctx)
 
-    def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
-        """Return what is left of the limits, counting nothing."""
+    def standing_of(self, identity: Identity) -> Standing:
+        """Return what is left of an account's and a key's limits, counting nothing."""
+        account, key = identity.account, identity.key
+        plan = self.plan(account)
         return self._limiters[plan.limiter].standing(account, key, plan)
-
-
-def standing_headers(standing: Standing) -> list[tuple[str, str]]:
-    """Return OpenAI's six rate headers, as far as there are limits."""
-    headers: list[tuple[str, str]] = []
-    if standing.limit_requests is not None:
-        headers += [
-            ("x-ratelimit-limit-requests", str(standing.limit_requests)),
-            ("x-ratelimit-remaining-requests", str(standing.remaining_requests)),
-            ("x-ratelimit-reset-requests", duration(standing.reset_requests_s)),
-        ]
-    if standing.limit_tokens is not None:
-        headers += [
-            ("x-ratelimit-limit-tokens", str(standing.limit_tokens)),
-            ("x-ratelimit-remaining-tokens", str(standing.remaining_tokens)),
-            ("x-ratelimit-reset-tokens", duration(standing.reset_tokens_s)),
-        ]
-    return headers

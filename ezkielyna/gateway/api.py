@@ -9,7 +9,7 @@ import orjson
 from ezkielyna.contract.context import Plan
 from ezkielyna.contract.errors import InvalidRequest
 from ezkielyna.contract.requests import Endpoint
-from ezkielyna.gateway.admission import Admission, standing_headers
+from ezkielyna.gateway.admission import Admission
 from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.delegates import Call, Handler
@@ -72,8 +72,7 @@ class Api:
     async def _identify(self, call: Call) -> tuple[Identity, Plan]:
         identity = await self._authentication.identify(call.key)
         plan = self._admission.plan(identity.account)
-        standing = self._admission.standing(identity.account, identity.key, plan)
-        call.reply.add_headers(standing_headers(standing))
+        call.reply.add_headers(self._admission.standing_of(identity).headers())
         return identity, plan
 
 

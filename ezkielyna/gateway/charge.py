@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 
+import orjson
+
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import RequestContext
-from ezkielyna.contract.money import Bill, Nano
+from ezkielyna.contract.money import Bill, Nano, usd_json
 from ezkielyna.contract.provider import Delivered, Exchange
-from ezkielyna.contract.usage import Usage
+from ezkielyna.contract.usage import Usage, chat_usage
 from ezkielyna.ledger.books import Ledger, Reservation
 from ezkielyna.ledger.record import Outcome, UsageRecord
 
@@ -104,6 +106,22 @@ class Charge:
         """Return what this usage costs; exchanges show it beside the usage."""
         return self._bill(usage).cost
 
+    def completed(self, answer: bytes, exchange: Exchange) -> bytes:
+        """Return a plain answer with the usage that its upstream left out, estimated.
+
+        The bytes stay as they are where they are no JSON object.
+        """
+        try:
+            document = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            return answer
+        if not isinstance(document, dict):
+            return answer
+        exchange.usage = usage = self._estimate(exchange.delivered(), answer)
+        shown = chat_usage(usage)
+        document["usage"] = {**shown, "cost": usd_json(self.cost(usage))}
+        return orjson.dumps(document)
+
     def begin(self) -> None:
         """Note the first byte to the client."""
         self.record.first_byte_at = time.time()
@@ -136,10 +154,14 @@ class Charge:
         most_output = max(_tokens(delivered), ctx.output_bound) * ABSURD_FACTOR
         return usage.input_total > most_input or usage.output_total > max(most_output, ABSURD_FLOOR)
 
-    def _estimate(self, delivered: Delivered) -> Usage:
+    def _estimate(self, delivered: Delivered, answer: bytes = b"") -> Usage:
+        """Return the usage by sizes: of the delivered text, else of the whole answer."""
+        output = _tokens(delivered)
+        if delivered.empty and self._ctx.endpoint in ("chat.completions", "completions"):
+            output = len(answer) // BYTES_PER_TOKEN
         return Usage(
             input=self._ctx.input_estimate,
-            output=_tokens(delivered),
+            output=output,
             images=self._ctx.request.choices() if self._ctx.endpoint == "images.generations" else 0,
             source="estimated",
         )

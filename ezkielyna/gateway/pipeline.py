@@ -22,7 +22,7 @@ from ezkielyna.contract.errors import (
 )
 from ezkielyna.contract.provider import Exchange, Provider
 from ezkielyna.contract.requests import REQUESTS, Endpoint
-from ezkielyna.gateway.admission import Admission, Admitted, standing_headers
+from ezkielyna.gateway.admission import Admission, Admitted
 from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.charge import Charge
@@ -63,9 +63,13 @@ class Pipeline:
         if self.draining:
             raise Unavailable("This server is about to stop. Try again.", retry_after_s=1)
         identity = await self._authentication.identify(call.key)
-        ctx = self._understand(endpoint, call, identity)
+        try:
+            ctx = self._understand(endpoint, call, identity)
+        except GatewayError:
+            call.reply.add_headers(self._admission.standing_of(identity).headers())
+            raise
         async with self._admission.permit(ctx) as admitted:
-            call.reply.add_headers(standing_headers(admitted.permit.standing))
+            call.reply.add_headers(admitted.permit.standing.headers())
             charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing])
             await charge.reserve(self._ledger)
             answer = None
@@ -123,7 +127,8 @@ class Pipeline:
         charge.begin()
         if status != 200:
             raise exchange.failure(status, headers, body)
-        return exchange.answer(status, headers, body)
+        answer = exchange.answer(status, headers, body)
+        return answer if exchange.usage is not None else charge.completed(answer, exchange)
 
     async def _stream(
         self, provider: Provider, exchange: Exchange, reply: Reply, charge: Charge

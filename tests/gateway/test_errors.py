@@ -324,3 +324,31 @@ async def test_x_request_id_is_exposed_to_browsers(gateways: Gateways) -> None:
         response = await post(gateway, {})
         assert "x-request-id" in response.headers["access-control-expose-headers"]
         assert response.headers["access-control-allow-origin"] == "*"
+
+
+async def test_rate_headers_are_on_every_authenticated_answer(gateways: Gateways) -> None:
+    tables = {"plans": {"default": {"rpm": 600, "tpm": 100_000}}}
+    async with gateways(tables=tables, credit="0") as gateway, httpx2.AsyncClient() as client:
+        answers = [
+            await client.get(f"{gateway.api}/models", headers=gateway.headers),
+            await post(gateway, {}),
+            await post(gateway, {**CHAT, "model": "none"}),
+            await post(gateway),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 400, 404, 402]
+        for answer in answers:
+            assert answer.headers["x-ratelimit-limit-requests"] == "600"
+            assert answer.headers["x-ratelimit-limit-tokens"] == "100000"
+            assert re.fullmatch(r"[\dhms.]+", answer.headers["x-ratelimit-reset-requests"])
+
+
+async def test_a_plain_answer_without_usage_gets_one(gateways: Gateways) -> None:
+    document = orjson.loads(chat_answer("word " * 40))
+    del document["usage"]
+    script = answering(200, JSON, orjson.dumps(document))
+    async with ScriptedUpstream(script) as upstream, gateways(upstream.url) as gateway:
+        usage = (await post(gateway)).json()["usage"]
+        assert usage["prompt_tokens"] > 0
+        assert 40 <= usage["completion_tokens"] <= 150
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        assert usage["cost"] > 0
