@@ -1,4 +1,4 @@
-"""An upstream that is cut, in every phase: the right status, the right bill, never half an answer."""
+"""An upstream that is cut, in every phase: right status, right bill, never half an answer."""
 
 import asyncio
 import time

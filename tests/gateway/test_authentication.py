@@ -73,7 +73,7 @@ async def test_no_command_a_request_once_key_and_lease_are_warm(gateways: Gatewa
 
 
 async def test_one_warm_request_costs_no_command_at_all(gateways: Gateways) -> None:
-    """Between two looks of the clockwork, a free model's request leaves the database alone."""
+    """What is done behind requests goes by the clock: most requests see none of it."""
     async with ScriptedUpstream(ANSWERING) as upstream, gateways(upstream.url) as gateway:
         async with await Line.open(gateway.url) as line:
             assert (await line.post(gateway.key, CHAT)).status == 200
