@@ -225,7 +225,9 @@ class Line:
         raw = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").split("\r\n")[:-2]
         pairs = (line.split(": ", 1) for line in lines)
-        return Answer(int(first.split(" ")[1]), {name.lower(): text for name, text in pairs}, b"")
+        headers = {name.lower(): text for name, text in pairs}
+        assert len(headers) == len(lines), f"a header came twice: {lines}"
+        return Answer(int(first.split(" ")[1]), headers, b"")
 
     async def answer(self, *, bodiless: bool = False) -> Answer:
         """Return the next answer."""
