@@ -64,7 +64,6 @@ class App:
             admission,
             self._catalogue,
             max_body=settings.server.max_body,
-            max_header=settings.server.max_header,
         )
         names = sorted(self._catalogue.models)
         self.router = ApiRouter(api, pages(settings.server.address, lambda: names, self._obstacle))

@@ -36,13 +36,11 @@ class Api:
         catalogue: Catalogue,
         *,
         max_body: int,
-        max_header: int,
     ) -> None:
         self._authentication = authentication
         self._admission = admission
         self._catalogue = catalogue
         self.max_body = max_body
-        self.max_header = max_header
         self._routes: dict[str, dict[str, Handler]] = {
             path: {"POST": partial(pipeline.serve, endpoint)} for path, endpoint in PATHS.items()
         }

@@ -26,7 +26,6 @@ from tornado.routing import Router
 
 from ezkielyna.contract.errors import (
     GatewayError,
-    HeadersTooLarge,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -203,10 +202,6 @@ class Routes(Protocol):
     def max_body(self) -> int:
         """The largest body in bytes that is taken."""
 
-    @property
-    def max_header(self) -> int:
-        """The largest header section in bytes that is taken."""
-
 
 class ApiRouter(Router):
     """Gives API paths to `ApiDelegate`, all others to the pages' own router."""
@@ -301,10 +296,6 @@ class ApiDelegate(HTTPMessageDelegate):
     def _choose(self, url: str) -> Handler:
         if len(url) > MAX_URL_BYTES:
             raise InvalidRequest(f"The URL is longer than {MAX_URL_BYTES} bytes.")
-        if _header_bytes(self._headers) > self._router.routes.max_header:
-            raise HeadersTooLarge(
-                f"The headers are larger than {self._router.routes.max_header} bytes."
-            )
         if self._method == "OPTIONS":
             return _preflight
         handlers = self._router.routes.find(self._path)
@@ -377,7 +368,3 @@ def _below_prefix(path: str) -> str | None:
             below = path[len(prefix) - 1 :]
             return unquote(below) if "%" in below else below
     return None
-
-
-def _header_bytes(headers: HTTPHeaders) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers.get_all())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from tornado.httputil import HTTPHeaders, RequestStartLine
+from tornado.httputil import RequestStartLine
 
 from ezkielyna.contract.errors import (
     GatewayError,
@@ -13,6 +13,7 @@ from ezkielyna.contract.errors import (
     InvalidRequest,
     RequestTooLarge,
 )
+from ezkielyna.wire.received import ReceivedHeaders
 from ezkielyna.wire.request_connection import RequestConnection
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class RequestReader:
 
     __slots__ = (
         "_head_bytes",
-        "_headers",
         "_limits",
         "_parser",
+        "_repeated",
         "_seen",
         "_server",
         "_unfinished_bytes",
@@ -49,8 +50,8 @@ class RequestReader:
         self.incoming: RequestConnection | None = None
         self.in_head = False
         self._url = b""
-        self._headers = HTTPHeaders()
-        self._seen: dict[bytes, bytes] = {}  # lower-case names: quicker to ask than HTTPHeaders
+        self._seen: dict[str, str] = {}  # headers by names in lower case
+        self._repeated: dict[str, list[str]] = {}
         self._head_bytes = 0
         self._unfinished_bytes = 0
         self._parser = HttpRequestParser(self)
@@ -78,8 +79,8 @@ class RequestReader:
         """Begin a head."""
         self.in_head = True
         self._url = b""
-        self._headers = HTTPHeaders()
         self._seen = {}
+        self._repeated = {}
         self._head_bytes = self._unfinished_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -94,16 +95,15 @@ class RequestReader:
             self._refuse(self._too_large_head())
         if self.incoming is not None:
             return
-        key = name.decode("latin-1")
+        key, seen = name.lower().decode("latin-1"), self._seen
         text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
-        low, seen = name.lower(), self._seen
-        if low not in seen:
-            self._headers[key] = text  # llhttp has checked both; `add` would do so again
-        elif low == b"host":
+        if key not in seen:
+            seen[key] = text
+        elif key == "host":
             self._refuse(InvalidRequest("The request needs exactly one Host header."))
         else:
-            self._headers.add(key, text)
-        seen[low] = value
+            self._repeated.setdefault(key, [seen[key]]).append(text)
+            seen[key] = f"{seen[key]},{text}"
 
     def on_headers_complete(self) -> None:
         """Make the request, or stop where it can only be refused."""
@@ -116,18 +116,18 @@ class RequestReader:
         if version not in _VERSIONS or method == "CONNECT":
             self._refuse(InvalidRequest("Only HTTP/1.1 is spoken here, and no CONNECT."))
         seen = self._seen
-        if b"host" not in seen and version == "1.1":
+        if "host" not in seen and version == "1.1":
             self._refuse(InvalidRequest("The request needs exactly one Host header."))
         if parser.should_upgrade():
             return  # the parser stops, and `feed` reads the request again
         target = self._url.decode("latin-1")
         line = RequestStartLine(method, target, f"HTTP/{version}")
-        request = RequestConnection(self._server, line, self._headers)
+        request = RequestConnection(self._server, line, ReceivedHeaders(seen, self._repeated))
         request.keep_alive = parser.should_keep_alive()
-        if int(seen.get(b"content-length", 0)) > limits.max_body:
+        if int(seen.get("content-length", 0)) > limits.max_body:
             self._refuse(self._too_large_body())
-        if b"expect" in seen:
-            request.expects_continue = self._headers["Expect"].lower() == "100-continue"
+        if "expect" in seen:
+            request.expects_continue = seen["expect"].lower() == "100-continue"
         self.incoming = request
         self._server.queue.append(request)
 
@@ -155,15 +155,15 @@ class RequestReader:
         """
         method = self._parser.get_method().decode("ascii")
         lines = [f"{method} {self._url.decode('latin-1')} HTTP/1.1"]
-        for name, value in self._headers.get_all():
-            if name == "Connection":
+        for name, value in self._seen.items():
+            if name == "connection":
                 kept = [
                     word
                     for part in value.split(",")
                     if (word := part.strip()) and word.lower() not in ("upgrade", "http2-settings")
                 ]
                 lines.append(f"Connection: {', '.join(kept)}")
-            elif name not in ("Upgrade", "Http2-Settings"):
+            elif name not in ("upgrade", "http2-settings"):
                 lines.append(f"{name}: {value}")
         self._parser = HttpRequestParser(self)
         self.feed("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)

@@ -86,8 +86,15 @@ def first_lines(target: Target, *, absolute: bool = False, authorization: str = 
     return lines + (f"Proxy-Authorization: {authorization}\r\n" if authorization else "")
 
 
-def head(method: str, start: str, headers: Mapping[str, str], length: int) -> bytes:
-    """Return a request's head, `start` being the target's first lines.
+def end_of_head(method: str, length: int) -> bytes:
+    """Return the rest of a head: how long the body is, and the blank line."""
+    if length or method in _BODY_EXPECTED:
+        return b"Content-Length: %d\r\n\r\n" % length
+    return b"\r\n"
+
+
+def head(method: str, start: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head up to its length, `start` being the target's first lines.
 
     Raises UpstreamError where a line break or another control character hides in it.
     """
@@ -95,8 +102,6 @@ def head(method: str, start: str, headers: Mapping[str, str], length: int) -> by
     for name, value in headers.items():
         if name.lower() not in _OURS:
             lines.append(f"{name}: {value}\r\n")
-    if length or method in _BODY_EXPECTED:
-        lines.append(f"Content-Length: {length}\r\n")
     text = "".join(lines)
     breaks = len(lines) - 2 + start.count("\n")
     if not (method.isalpha() and text.count("\n") == breaks == text.count("\r")):
@@ -104,7 +109,7 @@ def head(method: str, start: str, headers: Mapping[str, str], length: int) -> by
     if _NOT_IN_A_HEADER.search(text):
         raise _refused()
     try:
-        return text.encode("latin-1") + b"\r\n"
+        return text.encode("latin-1")
     except UnicodeEncodeError:
         raise _refused() from None
 

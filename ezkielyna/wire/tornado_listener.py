@@ -2,8 +2,8 @@
 
 What differs from `wire.listener`, because Tornado gives no place to do it:
 
-- What is malformed or too large is refused without a JSON body: 400, or a closed connection where
-  the head is too large.
+- What is malformed, or more than `HARD` times too large, is refused without a JSON body: 400, or a
+  closed connection where the head is too large.
 - `idle_timeout_s` covers the time for the head, too; `header_timeout_s` is not used.
 - A client that reads nothing is not closed after `write_stall_s`.
 - While draining, an answer whose request began before does not say `Connection: close`; its
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable
+from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from tornado.httpserver import HTTPServer
@@ -28,7 +29,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream
 
-from ezkielyna.contract.errors import Overloaded
+from ezkielyna.contract.errors import GatewayError, HeadersTooLarge, Overloaded
 from ezkielyna.wire.listener import Listener, ListenerLimits, Refuse, plainly
 from ezkielyna.wire.request_connection import refusal
 
@@ -186,18 +187,24 @@ class _Delegate(HTTPServerConnectionDelegate):
         if self._owner.draining:
             stream.close()
         inner = self._inner.start_request(server_conn, request_conn)
-        return _Busy(self._owner, stream, inner)
+        return _Busy(self._owner, stream, request_conn, inner)
 
 
 class _Busy(HTTPMessageDelegate):
     """Passes a request through; its head makes the connection busy."""
 
     def __init__(
-        self, owner: TornadoListener, stream: IOStream, inner: HTTPMessageDelegate
+        self,
+        owner: TornadoListener,
+        stream: IOStream,
+        connection: HTTPConnection,
+        inner: HTTPMessageDelegate,
     ) -> None:
         self._owner = owner
         self._stream = stream
         self._inner = inner
+        self._connection = connection
+        self._refused = False
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -205,16 +212,35 @@ class _Busy(HTTPMessageDelegate):
         """Note that the connection is at work; send small events without delay."""
         self._owner.streams[self._stream] = True
         self._stream.set_nodelay(True)
+        size = sum(len(name) + len(value) + 4 for name, value in headers.get_all())
+        limit = self._owner.limits.header_bytes
+        if size > limit:
+            self._refuse(HeadersTooLarge(f"The headers are larger than {limit} bytes."))
+            return None
         return self._inner.headers_received(start_line, headers)
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer in the place of the delegate, which never hears of the request."""
+        self._refused = True
+        own, body = self._owner.refuse(error)
+        headers = HTTPHeaders({"Content-Type": "application/json", "Connection": "close"})
+        headers["Content-Length"] = str(len(body))
+        for name, value in own:
+            headers.add(name, value)
+        line = ResponseStartLine("HTTP/1.1", error.status, HTTPStatus(error.status).phrase)
+        self._connection.write_headers(line, headers, body)
+        self._connection.finish()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Pass a part of the body."""
-        return self._inner.data_received(chunk)
+        return None if self._refused else self._inner.data_received(chunk)
 
     def finish(self) -> None:
         """Pass the end of the request."""
-        self._inner.finish()
+        if not self._refused:
+            self._inner.finish()
 
     def on_connection_close(self) -> None:
         """Pass the early end of the connection."""
-        self._inner.on_connection_close()
+        if not self._refused:
+            self._inner.on_connection_close()

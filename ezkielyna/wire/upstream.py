@@ -15,7 +15,7 @@ from ezkielyna.contract.provider import TimeLimits, UpstreamRequest
 from ezkielyna.wire.call import Call, Receiver
 from ezkielyna.wire.dial import Dialer
 from ezkielyna.wire.proxies import Proxies
-from ezkielyna.wire.target import Origin, Target, first_lines, head
+from ezkielyna.wire.target import Origin, Target, end_of_head, first_lines, head
 from ezkielyna.wire.upstream_connection import UpstreamConnection
 
 __all__ = ["Call", "Receiver", "Upstream"]
@@ -45,6 +45,7 @@ class Upstream:
         self._connections: set[UpstreamConnection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
         self._starts: dict[str, tuple[Origin, str]] = {}
+        self._heads: dict[str, tuple[str, dict[str, str], bytes]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -125,9 +126,23 @@ class Upstream:
         if self._closed:
             raise _closing()
         call.origin, start = self._starts.get(request.url) or self._learn(request.url)
-        call.method = request.method
-        first = head(request.method, start, request.headers, len(request.body))
-        call.wire = (first, request.body)
+        call.method = method = request.method
+        body = request.body
+        call.wire = (self._head(request, start) + end_of_head(method, len(body)), body)
+
+    def _head(self, request: UpstreamRequest, start: str) -> bytes:
+        """Return the head, kept from last time where provider and endpoint are the same.
+
+        Providers send the same headers object with every request; equal is what counts.
+        """
+        kept = self._heads.get(request.url)
+        if kept is not None and kept[0] == request.method and kept[1] == request.headers:
+            return kept[2]
+        first = head(request.method, start, request.headers)
+        if len(self._heads) >= _REMEMBERED_URLS:
+            self._heads.clear()
+        self._heads[request.url] = request.method, dict(request.headers), first
+        return first
 
     def _learn(self, url: str) -> tuple[Origin, str]:
         """Parse a URL and remember it: there are few, and they come again and again."""

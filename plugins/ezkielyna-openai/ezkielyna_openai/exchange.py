@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DONE = b"data: [DONE]\n\n"
 
+NOTHING = Delivered()
+
 _END = b"\n\n"
 _USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _MARKS = (b'"error"', b"data: [DONE]")
@@ -166,7 +168,7 @@ class OpenAIExchange(Exchange):
 
     def delivered(self) -> Delivered:
         """Return what was handed on; nothing for images, whose pieces are not texts."""
-        return Delivered() if self._named else self._delivery.delivered()
+        return NOTHING if self._named or not self._events else self._delivery.delivered()
 
     def progress(self) -> int:
         """Return the chunks, or a quarter of the characters where these are more."""
@@ -368,8 +370,9 @@ class OpenAIExchange(Exchange):
             body = embeddings.encoded(self.client_request, document, body)
         if usage is None:
             return body
-        if not images:
-            self.usage = usages.tokens_used(usage)
+        if not images and (counted := usages.tokens_used(usage)) is not None:
+            self.usage = counted
+            return usages.with_cost(body, document, counted, self.price)
         return with_value(body, "usage", usages.shown(usage, self.usage, self.price), document)
 
     def failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -59,6 +60,8 @@ class OpenAIProvider(Provider):
         self.spaced_triggers = triggers(self.preset.repairs, spaced=True)
         self.base_url = settings.base_url or self.preset.base_url
         self.headers = self._headers()
+        self._one_url = "{model}" not in self.preset.path
+        self._url = lru_cache(maxsize=1024)(self._address)
 
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange for this request to `model`."""
@@ -66,6 +69,9 @@ class OpenAIProvider(Provider):
 
     def url(self, endpoint: str, model: str) -> str:
         """Return the address of an endpoint."""
+        return self._url(endpoint, "" if self._one_url else model)
+
+    def _address(self, endpoint: str, model: str) -> str:
         path = self.preset.path.format(
             path=PATHS[endpoint], model=quote(model, safe=""), api_version=self.preset.api_version
         )

@@ -39,12 +39,16 @@ def _may_stay(request: ApiRequest, raw: bytes, model: str, preset: Preset) -> bo
     return (
         request.model == model
         and request.output_cap is None
-        and not (b"null" in raw and _has_null(request))
-        and not any(b'"%b"' % name.encode() in raw for name in preset.drop_fields)
-        and not (preset.one_limit and b'"max_completion_tokens"' in raw)
-        and not (b'"response_format"' in raw and _base64_only(request, model, preset))
-        and not (_needs_usage(request, preset) and b'"stream_options"' in raw)
+        and not (raw.find(b"null") >= 0 and _has_null(request))
+        and not (preset.drop_fields and _dropped(raw, preset))
+        and not (preset.one_limit and raw.find(b'"max_completion_tokens"') >= 0)
+        and not (raw.find(b'"response_format"') >= 0 and _base64_only(request, model, preset))
+        and not (_needs_usage(request, preset) and raw.find(b'"stream_options"') >= 0)
     )
+
+
+def _dropped(raw: bytes, preset: Preset) -> bool:
+    return any(raw.find(b'"%b"' % name.encode()) >= 0 for name in preset.drop_fields)
 
 
 def _has_null(request: ApiRequest) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ezkielyna import Nano, Usage, usd_json
-from ezkielyna_openai.documents import dumps
+from ezkielyna import Nano, Usage, usd, usd_json
+from ezkielyna_openai.documents import dumps, value_span, with_value
 
 PRIVATE = frozenset(
     ("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "is_byok", "total_cost")
 )
 """What the operator pays an upstream is the operator's business."""
+
+PLAIN = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 
 Document = dict[str, Any]
 Pricing = Callable[[Usage], Nano] | None
@@ -38,6 +40,8 @@ def tokens_used(usage: Document) -> Usage | None:
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if prompt is None and completion is None:
         return None
+    if prompt is not None and usage.keys() <= PLAIN:
+        return Usage(input=prompt, output=completion or 0)
     ins, outs = _details(usage, "prompt"), _details(usage, "completion")
     prompt, completion = prompt or 0, completed(usage, outs)
     cached = _count(ins, "cached_tokens")
@@ -110,6 +114,29 @@ def shown(usage: Document, counted: Usage | None, price: Pricing) -> bytes:
     if counted is not None and price is not None:
         document["cost"] = usd_json(price(counted))
     return dumps(document)
+
+
+def with_cost(body: bytes, document: Document, counted: Usage, price: Pricing) -> bytes:
+    """Return an answer with the cost at the end of its usage, every other byte as it was.
+
+    Where the numbers themselves must change, the usage is written anew.
+    """
+    usage = document.get("usage")
+    if price is not None and usage and _as_counted(usage, counted):
+        span = value_span(body, "usage", document)
+        if span is not None:
+            cost = usd(price(counted), 0).encode()
+            return b'%b,"cost":%b%b' % (body[: span[1] - 1], cost, body[span[1] - 1 :])
+    return with_value(body, "usage", shown(usage_in(document) or {}, counted, price), document)
+
+
+def _as_counted(usage: Document, counted: Usage) -> bool:
+    """True when the upstream's numbers keep OpenAI's invariants and nothing private is there."""
+    return (
+        usage.get("total_tokens") == counted.total
+        and usage.get("completion_tokens") == counted.output_total
+        and PRIVATE.isdisjoint(usage)
+    )
 
 
 def images_shown(counted: Usage, price: Pricing) -> bytes:

@@ -1,0 +1,34 @@
+"""Headers of a request as they came, made into Tornado's dictionaries only when somebody asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httputil import HTTPHeaders
+
+
+class ReceivedHeaders(HTTPHeaders):
+    """A head's headers by names in lower case, repeated ones joined by commas.
+
+    An API request asks for five headers of a dozen: one dictionary is enough for that. Pages get
+    Tornado's own normalised dictionaries at their first other question.
+    """
+
+    def __init__(self, values: dict[str, str], repeated: dict[str, list[str]]) -> None:
+        self.values_by_name = values
+        self.repeated = repeated
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header's value."""
+        return self.values_by_name.get(name.lower(), default)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only while the base class lacks what it keeps: build that, once.
+        own = self.__dict__
+        if name.startswith("__") or "values_by_name" not in own or "_dict" in own:
+            raise AttributeError(name)
+        HTTPHeaders.__init__(self)
+        for header, value in self.values_by_name.items():
+            for single in self.repeated.get(header, (value,)):
+                self.add(header, single)
+        return getattr(self, name)
