@@ -151,20 +151,21 @@ class Supervisor:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = False
 
-    def run(self, ready: Callable[[], None]) -> None:
-        """Run until a signal comes and every worker has drained."""
+    def run(self, ready: Callable[[], None]) -> bool:
+        """Run until a signal comes and every worker has drained; False when one did not start."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        for _ in range(self._count):
-            self._start()
-        if self._stopping or not self._workers:
-            return
-        ready()
+        started = all(self._start() for _ in range(self._count))
+        if not started:
+            self._stop(signal.SIGTERM, None)
+        elif not self._stopping:
+            ready()
         while self._workers:
             self._reap()
+        return started
 
-    def _start(self) -> None:
-        """Start a worker and wait until it accepts connections."""
+    def _start(self) -> bool:
+        """Start a worker and wait until it accepts connections; False when it did not."""
         read, write = os.pipe()
         worker = subprocess.Popen(  # noqa: S603 - our own command line
             self._command, env={**os.environ, READY_FD: str(write)}, pass_fds=(write,)
@@ -172,8 +173,10 @@ class Supervisor:
         self._workers[worker.pid] = worker
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
-            if not pipe.read(1) and not self._stopping:
-                log.error("a worker did not start", pid=worker.pid)
+            started = bool(pipe.read(1))
+        if not started and not self._stopping:
+            log.error("a worker did not start", pid=worker.pid)
+        return started or self._stopping
 
     def _reap(self) -> None:
         try:

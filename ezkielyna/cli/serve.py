@@ -77,7 +77,8 @@ def _supervise(setup: Setup, announcement: str) -> None:
 
     settings = setup.settings.server
     command = [*server.this_command(), "--port", str(settings.port)]
-    server.Supervisor(command, settings.processes).run(lambda: click.echo(announcement))
+    if not server.Supervisor(command, settings.processes).run(lambda: click.echo(announcement)):
+        raise click.ClickException("A worker did not start; its reason is above.")
 
 
 def _with_port(setup: Setup, port: int) -> Setup:
