@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel
 
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
@@ -43,6 +43,8 @@ class _Shape:
         return {"$jsonSchema": schema}
 
 
+# Times are indexed ascending, also where the newest comes first: a half-open range over a
+# descending index misses its first moment on the embedded database (SecantusDB 0.7.0b3).
 SHAPES: Mapping[str, _Shape] = {
     "accounts": _Shape(
         required={
@@ -57,6 +59,7 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(
             IndexModel([("email", ASCENDING)], unique=True),
             IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
+            IndexModel([("wanted_at", ASCENDING)], sparse=True),
         ),
     ),
     "keys": _Shape(
@@ -77,6 +80,7 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(
             IndexModel([("account", ASCENDING)]),
             IndexModel([("process", ASCENDING)]),
+            IndexModel([("expires_at", ASCENDING)]),
         ),
     ),
     "ledger": _Shape(
@@ -87,19 +91,23 @@ SHAPES: Mapping[str, _Shape] = {
             "amount": LONG,
             "at": DATE,
         },
-        indexes=(IndexModel([("account", ASCENDING), ("at", DESCENDING)]),),
+        indexes=(IndexModel([("account", ASCENDING), ("at", ASCENDING)]),),
     ),
-    "batches": _Shape(required={"_id": TEXT}),
+    "batches": _Shape(
+        required={"_id": TEXT},
+        indexes=(IndexModel([("process", ASCENDING), ("n", ASCENDING)]),),
+    ),
     "usage": _Shape(
         required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
         indexes=(
-            IndexModel([("account", ASCENDING), ("started_at", DESCENDING), ("_id", DESCENDING)]),
-            IndexModel([("key", ASCENDING), ("started_at", DESCENDING)]),
+            IndexModel([("account", ASCENDING), ("started_at", ASCENDING), ("_id", ASCENDING)]),
+            IndexModel([("key", ASCENDING), ("started_at", ASCENDING)]),
+            IndexModel([("batch", ASCENDING)]),
         ),
     ),
     "usage_hourly": _Shape(
         required={"_id": TEXT, "account": TEXT, "cost": LONG},
-        indexes=(IndexModel([("account", ASCENDING), ("hour", DESCENDING)]),),
+        indexes=(IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),),
     ),
     "meta": _Shape(required={"_id": TEXT}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Coroutine
@@ -281,7 +282,7 @@ def test_books_equal_the_model() -> None:
     run_state_machine_as_test(
         Books,
         settings=settings(
-            max_examples=300,
+            max_examples=10_000 if os.environ.get("EZKIELYNA_SOAK") else 300,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
