@@ -19,19 +19,27 @@ from ezkielyna.testing.gateway import gateways
 __all__ = ["database", "database_server", "gateways", "io_loop"]
 
 
+_ABANDONED = pytest.StashKey[list[IOLoop]]()
+
+
 @pytest.fixture(autouse=True)
-def io_loop() -> Iterator[IOLoop]:
+def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
     """Run every test on an event loop of its own, the kind that `serve` uses.
 
     A task that outlives its test is cancelled and awaited, so that one test cannot disturb the
-    next.
+    next. The loop of a failed test is kept instead of closed: what such a test leaves open can
+    make uvloop's `close` wait for ever, and then nobody learns of the failure.
     """
     loop = IOLoop(asyncio_loop=uvloop.new_event_loop(), make_current=False)
     asyncio.set_event_loop(loop.asyncio_loop)
+    failed_before = request.session.testsfailed
     yield loop
     loop.run_sync(_cancel_the_rest)
     asyncio.set_event_loop(None)
-    loop.close(all_fds=False)
+    if request.session.testsfailed == failed_before:
+        loop.close(all_fds=False)
+    else:
+        request.config.stash.setdefault(_ABANDONED, []).append(loop)
 
 
 async def _cancel_the_rest() -> None:
