@@ -39,8 +39,8 @@ class App:
         self.data = data
         self._registries = registries
         self._catalogue = build_catalogue(settings, registries)
-        self._authentication = Authentication(Keys(database, secret))
         self._ledger = Ledger(database, data)
+        self._authentication = Authentication(Keys(database, secret), process=self._ledger.process)
         self._upstream = Upstream()
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(

@@ -19,6 +19,7 @@ import structlog
 
 from ezkielyna.contract.context import Account, Key
 from ezkielyna.contract.errors import AccountSuspended, InvalidApiKey, Unavailable
+from ezkielyna.gateway.spending import Spending, Spendings, SpendingStore
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.keyformat import well_formed
 
@@ -32,7 +33,7 @@ MAX_CACHED = 100_000
 REFRESH_BATCH = 500
 
 
-class KeyStore(Protocol):
+class KeyStore(SpendingStore, Protocol):
     """What authentication needs of the storage."""
 
     async def find(self, key: str) -> tuple[Key, Account] | None:
@@ -44,25 +45,34 @@ class KeyStore(Protocol):
 
 @dataclass(slots=True)
 class Identity:
-    """A key and its account as last seen; times are monotonic seconds."""
+    """A key and its account as last seen; times are monotonic seconds.
+
+    `spending` is there for a key with a limit.
+    """
 
     key: Key
     account: Account
     seen: float
     used: float
+    spending: Spending | None = None
 
 
 class Authentication:
-    """Answers who asks. `identify` does not wait when the key is cached."""
+    """Answers who asks. `identify` does not wait when the key is cached.
+
+    `process` is the ledger's name for this process.
+    """
 
     def __init__(
         self,
         keys: KeyStore,
         *,
+        process: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
+        self._spendings = Spendings(keys, process, now=now)
         self._clock = clock
         self._now = now
         self._identities: dict[bytes, Identity] = {}
@@ -130,6 +140,7 @@ class Authentication:
     async def _look_up(self, digest: bytes, key: str) -> Identity | None:
         try:
             found = await self._keys.find(key)
+            spending = None if found is None else await self._spendings.of(found[0])
         except StorageError:
             raise Unavailable("The key cannot be checked at the moment. Try again soon.") from None
         finally:
@@ -142,7 +153,7 @@ class Authentication:
             return None
         if len(self._identities) >= MAX_CACHED:
             self._identities.pop(next(iter(self._identities)))
-        identity = self._identities[digest] = Identity(*found, seen=now, used=now)
+        identity = self._identities[digest] = Identity(*found, now, now, spending)
         return identity
 
     async def _refresh_for_ever(self) -> None:
@@ -163,6 +174,7 @@ class Authentication:
         for first in range(0, len(entries), REFRESH_BATCH):
             batch = entries[first : first + REFRESH_BATCH]
             current = await self._keys.refresh([identity.key.id for _, identity in batch])
+            await self._spendings.refresh(key for key, _ in current.values())
             for digest, identity in batch:
                 found = current.get(identity.key.id)
                 if found is None:

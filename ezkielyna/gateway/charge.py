@@ -13,9 +13,11 @@ import orjson
 
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import Bill, Nano, usd_json
 from ezkielyna.contract.provider import Delivered, Exchange
 from ezkielyna.contract.usage import Usage, chat_usage
+from ezkielyna.gateway.spending import Spending
 from ezkielyna.ledger.books import Ledger, Reservation
 from ezkielyna.ledger.record import Outcome, UsageRecord
 
@@ -34,13 +36,30 @@ BYTES_PER_TOKEN = 4
 
 
 class Charge:
-    """The money of one request. `settle` is called exactly once, however the request ends."""
+    """The money of one request. `settle` is called exactly once, however the request ends.
 
-    __slots__ = ("_ctx", "_last", "_policy", "_reservation", "record")
+    `spending` is the key's, where it has a limit: no more is reserved than the key has left.
+    """
 
-    def __init__(self, ctx: RequestContext, policy: BillingPolicy) -> None:
+    __slots__ = (
+        "_ctx",
+        "_last",
+        "_policy",
+        "_promised",
+        "_reservation",
+        "_short_key",
+        "_spending",
+        "record",
+    )
+
+    def __init__(
+        self, ctx: RequestContext, policy: BillingPolicy, spending: Spending | None = None
+    ) -> None:
         self._ctx = ctx
         self._policy = policy
+        self._spending = spending
+        self._promised = 0
+        self._short_key = False
         self._last: tuple[Usage, Bill] | None = None
         self._reservation: Reservation | None = None
         self.record = UsageRecord(
@@ -65,10 +84,27 @@ class Charge:
             first = wanted
             least = self._quote(min(wanted, ctx.request.choices()))
         most = self._quote(first)
-        self._reservation = await ledger.reserve(self.record, most, min(least, most))
+        least = min(least, most)
+        if self._spending is None:
+            self._reservation = await ledger.reserve(self.record, most, least)
+        else:
+            self._reservation = await self._reserve_limited(ledger, most, least, self._spending)
         if self._reservation.amount < most and not ctx.request.streamed:
             covered = self._covered_output(self._reservation.amount, first)
             ctx.request.cap_output(max(1, covered // ctx.request.choices()))
+
+    async def _reserve_limited(
+        self, ledger: Ledger, most: Nano, least: Nano, spending: Spending
+    ) -> Reservation:
+        """Reserve no more than the key has left; nobody else can have it in the meantime."""
+        promised = spending.promise(least, most)
+        try:
+            reservation = await ledger.reserve(self.record, promised, least)
+        except BaseException:
+            spending.end(promised, 0)
+            raise
+        self._promised = spending.reduce(promised, reservation.amount)
+        return reservation
 
     def allowance(self) -> int:
         """Return at which progress of a stream, in output tokens, to ask for more money."""
@@ -87,12 +123,30 @@ class Charge:
             return progress + UNASKED
         target = progress + STREAM_SLICE
         wanted = self._quote(target)
-        if self._reservation.extend(wanted):
+        if self._extend(wanted):
             return progress + int(STREAM_SLICE * EXTEND_AT)
         covered = self._covered_output(self._reservation.amount, target)
         if covered > progress:
             return covered
-        return target if self._reservation.extend(wanted) else None
+        return target if self._extend(wanted) else None
+
+    def _extend(self, wanted: Nano) -> bool:
+        assert self._reservation is not None
+        if self._spending is None:
+            return self._reservation.extend(wanted)
+        self._promised = self._spending.extend(self._promised, wanted)
+        self._short_key = self._promised < wanted
+        return self._reservation.extend(self._promised) and not self._short_key
+
+    def ended(self) -> InsufficientBalance:
+        """Return the error for a stream whose money ended."""
+        if self._spending is not None and self._short_key:
+            return InsufficientBalance(
+                f"{self._spending.explanation} What was delivered is billed."
+            )
+        return InsufficientBalance(
+            "Your balance ended during this answer; what was delivered is billed. Top up to go on."
+        )
 
     def note(self, exchange: Exchange, progress: int) -> None:
         """Tell the journal how far a stream is, so that a crash loses no second of it."""
@@ -134,6 +188,8 @@ class Charge:
         usage = None if exchange is None else self._usage(exchange, outcome)
         if usage is not None:
             record.usage, record.bill = usage, self._bill(usage)
+        if self._spending is not None:
+            self._spending.end(self._promised, record.bill.cost)
         if self._reservation is not None:
             self._reservation.settle()
         return usage

@@ -13,13 +13,7 @@ import time
 from typing import Self
 
 from ezkielyna.contract.context import RequestContext
-from ezkielyna.contract.errors import (
-    GatewayError,
-    InsufficientBalance,
-    Unavailable,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from ezkielyna.contract.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
 from ezkielyna.contract.provider import Exchange, Provider
 from ezkielyna.contract.requests import REQUESTS, Endpoint
 from ezkielyna.gateway.admission import Admission, Admitted
@@ -70,7 +64,8 @@ class Pipeline:
             raise
         async with self._admission.permit(ctx) as admitted:
             call.reply.add_headers(admitted.permit.standing.headers())
-            charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing])
+            policy = self._catalogue.policies[ctx.plan.billing]
+            charge = Charge(ctx, policy, identity.spending)
             await charge.reserve(self._ledger)
             answer = None
             async with Settled(charge, admitted) as settled:
@@ -168,10 +163,7 @@ class Settled:
         outcome, status = ending(error)
         self._admitted.usage = self._charge.settle(outcome, status, self.exchange)
         if isinstance(error, MoneyEnded):
-            raise InsufficientBalance(
-                "Your balance ended during this answer; what was delivered is billed. "
-                "Top up to go on."
-            ) from None
+            raise self._charge.ended() from None
         return isinstance(error, ClientGone)
 
 

@@ -17,6 +17,7 @@ from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document
 from ezkielyna.storage.errors import Missing
 from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
+from ezkielyna.storage.usage import spent_by_key
 
 PURPOSE = "api-key"
 
@@ -73,6 +74,7 @@ class Keys:
     """The collection `keys`. `secret` is the server's: with another one no key is found."""
 
     def __init__(self, database: Database, secret: bytes) -> None:
+        self._database = database
         self._keys = database["keys"]
         self._subkey = derived(secret, PURPOSE)
 
@@ -116,6 +118,17 @@ class Keys:
         """Return those of the keys that still exist, by id, with their accounts; one command."""
         found = self._with_accounts({"_id": {"$in": list(ids)}})
         return {key.id: (key, account) async for key, account in found}
+
+    async def spent(
+        self,
+        ids: Iterable[str],
+        *,
+        besides: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[str, Nano]:
+        """Return what keys spent in a half-open range of hours, by all processes but one."""
+        return await spent_by_key(self._database, ids, besides=besides, since=since, until=until)
 
     async def list(self, account_id: str) -> Sequence[KeyRecord]:
         """Return all keys of an account, oldest first, revoked ones too."""

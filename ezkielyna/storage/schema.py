@@ -15,7 +15,9 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 1
+VERSION = 2
+OLDEST = 1
+"""From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
 LONG: Mapping[str, Any] = {"bsonType": "long"}
 BALANCE: Mapping[str, Any] = {"bsonType": "long", "minimum": 0}
@@ -107,14 +109,17 @@ SHAPES: Mapping[str, _Shape] = {
     ),
     "usage_hourly": _Shape(
         required={"_id": TEXT, "account": TEXT, "cost": LONG},
-        indexes=(IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),),
+        indexes=(
+            IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),
+            IndexModel([("key", ASCENDING), ("hour", ASCENDING)]),
+        ),
     ),
     "meta": _Shape(required={"_id": TEXT}),
 }
 
 
 async def prepare(database: Database) -> None:
-    """Bring an empty database into shape; leave one in shape alone.
+    """Bring a database that is empty or older into shape; leave one in shape alone.
 
     Safe to run from several processes at once. Raises SchemaMismatch for documents of a version
     that this one does not know.
@@ -123,7 +128,7 @@ async def prepare(database: Database) -> None:
     version = noted["version"] if noted else None
     if version == VERSION:
         return
-    if version is not None:
+    if version is not None and not OLDEST <= version < VERSION:
         raise SchemaMismatch(
             f"the database holds version {version} of Ezkielyna's documents, this is version "
             f"{VERSION}: run the release that wrote it, or another storage.database"

@@ -120,6 +120,27 @@ async def by_day_and_model(
         }
 
 
+async def spent_by_key(
+    database: Database,
+    keys: Iterable[str],
+    *,
+    besides: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[str, Nano]:
+    """Return what keys spent in a half-open range of hours, by all processes but one.
+
+    Keys that spent nothing are left out.
+    """
+    hours = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
+    match: Document = {"key": {"$in": list(keys)}, "process": {"$ne": besides}}
+    if hours:
+        match["hour"] = hours
+    group = {"$group": {"_id": "$key", "cost": {"$sum": "$cost"}}}
+    found = database["usage_hourly"].aggregate([{"$match": match}, group])
+    return {document["_id"]: int(document["cost"]) async for document in found}
+
+
 async def requests(
     database: Database, account: str, since: datetime, until: datetime
 ) -> AsyncIterator[Document]:

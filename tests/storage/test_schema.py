@@ -10,7 +10,7 @@ from bson import Int64
 
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate, Invalid, SchemaMismatch
-from ezkielyna.storage.schema import SHAPES, VERSION, prepare
+from ezkielyna.storage.schema import OLDEST, SHAPES, VERSION, prepare
 
 
 def account(**changes: Any) -> dict[str, Any]:
@@ -39,6 +39,16 @@ async def test_a_newer_version_is_refused(database: Database) -> None:
     await database["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION + 1}})
     with pytest.raises(SchemaMismatch, match=f"version {VERSION + 1}"):
         await prepare(database)
+
+
+async def test_an_older_version_is_brought_up_to_date(database: Database) -> None:
+    await database["meta"].update_one({"_id": "schema"}, {"$set": {"version": OLDEST}})
+    await database["accounts"].insert_one(account())
+    await prepare(database)
+    noted = await database["meta"].find_one({"_id": "schema"})
+    assert noted is not None
+    assert noted["version"] == VERSION
+    assert await database["accounts"].count_documents({}) == 1
 
 
 @pytest.mark.parametrize(

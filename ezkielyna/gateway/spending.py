@@ -1,0 +1,144 @@
+"""What keys with a limit have spent, so that none spends more.
+
+A key's spending is the sum of what other processes have settled, what this process has ended, and
+what its running requests may still cost. The last two are exact at any moment; the first is read
+again every two seconds, so of other workers a process knows what ended about four seconds ago and
+nothing of what runs. Within one worker a limit is therefore exact, to the piece of a stream that
+arrives between two questions for money; with several it can be passed by what the others spend in
+that time. Spending that a process could not settle for more than an hour, because the database was
+away, is noticed within the next hour.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from ezkielyna.contract.context import Key
+from ezkielyna.contract.errors import InsufficientBalance
+from ezkielyna.contract.money import Nano, usd
+
+RETRY_S = 1.0
+
+
+class SpendingStore(Protocol):
+    """What is known of settled spending."""
+
+    async def spent(
+        self,
+        ids: Iterable[str],
+        *,
+        besides: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Mapping[str, Nano]:
+        """Return what keys spent in a half-open range of hours, by all processes but one."""
+
+
+class Spending:
+    """One key's limit, and what this process knows to count against it. All in nano-dollars."""
+
+    __slots__ = ("earlier", "here", "horizon", "limit", "promised", "recent")
+
+    def __init__(self, limit: Nano) -> None:
+        self.limit = limit
+        self.horizon: datetime | None = None
+        self.earlier: Nano = 0
+        """Settled by others, of requests that began before the horizon."""
+        self.recent: Nano = 0
+        """Settled by others, of later requests."""
+        self.here: Nano = 0
+        """Ended in this process, ever since it started."""
+        self.promised: Nano = 0
+        """The most that this process's running requests may cost."""
+
+    @property
+    def left(self) -> Nano:
+        """What no request has spent or was promised; less than nothing after an overrun."""
+        return self.limit - self.earlier - self.recent - self.here - self.promised
+
+    def promise(self, least: Nano, most: Nano) -> Nano:
+        """Set aside what is left, up to `most`; raises InsufficientBalance below `least`."""
+        left = max(0, self.left)
+        if least > left:
+            waits = least <= left + self.promised
+            raise InsufficientBalance(
+                f"{self.explanation} Ask for a key with a higher limit.",
+                retry_after_s=RETRY_S if waits else None,
+            )
+        amount = min(most, left)
+        self.promised += amount
+        return amount
+
+    def extend(self, promised: Nano, to: Nano) -> Nano:
+        """Return the promise after it was raised to `to`, or as far as the limit goes."""
+        more = min(to - promised, self.left)
+        if more <= 0:
+            return promised
+        self.promised += more
+        return promised + more
+
+    def reduce(self, promised: Nano, to: Nano) -> Nano:
+        """Take back what the request does not need; return the new promise."""
+        self.promised -= promised - to
+        return to
+
+    def end(self, promised: Nano, cost: Nano) -> None:
+        """Note what a request cost."""
+        self.promised -= promised
+        self.here += cost
+
+    @property
+    def explanation(self) -> str:
+        """A sentence for the client."""
+        return f"This API key may spend {usd(self.limit)} USD, and too little of it is left."
+
+
+class Spendings:
+    """The spending of every key with a limit that this process has seen."""
+
+    def __init__(
+        self, store: SpendingStore, process: str, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._process = process
+        self._now = now
+        self._known: dict[str, Spending] = {}
+
+    async def of(self, key: Key) -> Spending | None:
+        """Return a key's spending as it is now, None without a limit; raises StorageError."""
+        if key.limit is None:
+            return None
+        await self.refresh([key])
+        return self._known[key.id]
+
+    async def refresh(self, keys: Iterable[Key]) -> None:
+        """Read what others settled for these keys; raises StorageError.
+
+        Hours that are long over are read once an hour: a key may be years old.
+        """
+        limits = {key.id: key.limit for key in keys if key.limit is not None}
+        if not limits:
+            return
+        hour = datetime.fromtimestamp(self._now(), UTC).replace(minute=0, second=0, microsecond=0)
+        horizon = hour - timedelta(hours=1)
+        stale = [id_ for id_ in limits if self._horizon(id_) != horizon]
+        earlier = await self._sums(stale, until=horizon) if stale else {}
+        recent = await self._sums(limits, since=horizon)
+        for id_, limit in limits.items():
+            spending = self._known.setdefault(id_, Spending(limit))
+            spending.limit = limit
+            spending.recent = recent.get(id_, 0)
+            if id_ in stale:
+                spending.horizon, spending.earlier = horizon, earlier.get(id_, 0)
+
+    def _horizon(self, id_: str) -> datetime | None:
+        known = self._known.get(id_)
+        return None if known is None else known.horizon
+
+    async def _sums(
+        self, ids: Iterable[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> Mapping[str, Nano]:
+        return await self._store.spent(ids, besides=self._process, since=since, until=until)
