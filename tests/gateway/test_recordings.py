@@ -1,0 +1,392 @@
+"""What OpenAI and the servers that speak its API really sent, through the whole gateway.
+
+The recorded request goes in, the recorded answer comes out: the same events and documents, but
+for the usage (asked for, priced, shown to who wants it) and for the repairs that the provider's
+README lists. What is recorded is read here by other means than the gateway's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+from openai import AsyncOpenAI
+
+from ezkielyna.testing.dialect import JSON
+from ezkielyna.testing.gateway import Gateways, RunningGateway
+from ezkielyna.testing.recordings import SKIPPED, Recording, folder, recordings
+from ezkielyna.testing.replay import (
+    asked_of_upstream,
+    asked_with,
+    cost_of,
+    events_in,
+    first_said,
+    foreign,
+    left_out,
+    told_error,
+    told_events,
+    told_plain,
+    was_cut,
+)
+from ezkielyna.testing.scripted import ScriptedUpstream, Turn, head
+from ezkielyna_openai.presets import COMPATIBLE, PRESETS, Preset
+
+Document = dict[str, Any]
+
+ENDPOINTS = {
+    "chat.completions": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "images.generations": "/images/generations",
+}
+RATES = {"input": "1", "cached_input": "0.5", "output": "4"}
+
+
+def served() -> list[Recording]:
+    """Return every recording of an endpoint that the provider serves."""
+    return [
+        recording
+        for recording in recordings()
+        if recording.endpoint in ENDPOINTS
+        and (recording.provider == "openai" or recording.provider.startswith("compat/"))
+    ]
+
+
+def replayed(provider: str) -> list[Recording]:
+    return [found for found in served() if found.provider == provider and not left_out(found)]
+
+
+def each_provider() -> pytest.MarkDecorator:
+    names = sorted({recording.provider for recording in served()})
+    skipped = pytest.param("", marks=pytest.mark.skip(reason=SKIPPED), id="no-recordings")
+    return pytest.mark.parametrize("provider", names or [skipped])
+
+
+def preset_of(provider: str) -> tuple[str, Preset]:
+    name = provider.rpartition("/")[2]
+    return (name, PRESETS[name]) if name in PRESETS else ("compatible", COMPATIBLE)
+
+
+def tables(provider: str, chosen: list[Recording]) -> dict[str, Any]:
+    """Return the configuration in which the recorded names are the public ones."""
+    models: dict[str, Any] = {
+        model_of(recording): {"provider": "lab", **RATES}
+        | ({"image": "0.04"} if recording.endpoint == "images.generations" else {})
+        for recording in chosen
+    }
+    return {"providers": {"lab": {"preset": preset_of(provider)[0]}}, "models": models}
+
+
+def model_of(recording: Recording) -> str:
+    body = recording.request.body
+    sent = orjson.loads(body) if body else {}
+    return str(sent.get("model") or recording.model or "unnamed")
+
+
+class Player:
+    """An upstream that plays one recording at a time."""
+
+    def __init__(self) -> None:
+        self.play: Callable[[Turn], Awaitable[None]] = self._silent
+        self.asked: Document = {}
+
+    async def script(self, turn: Turn) -> None:
+        self.asked = orjson.loads(turn.request.body)
+        await self.play(turn)
+
+    async def _silent(self, turn: Turn) -> None:
+        raise AssertionError("nothing is to be played")
+
+    def plain(self, recording: Recording) -> None:
+        """Play a whole answer."""
+
+        async def play(turn: Turn) -> None:
+            await turn.answer(recording.status, kept(recording), recording.response.body)
+
+        self.play = play
+
+    def pieces(self, pieces: list[bytes], status: int = 200) -> None:
+        """Play a stream, one chunk of HTTP a piece."""
+
+        async def play(turn: Turn) -> None:
+            await turn.stream(pieces, status=status)
+
+        self.play = play
+
+    def cut_at(self, raw: bytes, position: int) -> None:
+        """Play the bytes of a whole answer in two writes with a pause between."""
+
+        async def play(turn: Turn) -> None:
+            await turn.send(raw[:position])
+            await asyncio.sleep(0.001)
+            await turn.send(raw[position:])
+
+        self.play = play
+
+
+def kept(recording: Recording) -> dict[str, str]:
+    matter = ("content-type", "retry-after", "retry-after-ms")
+    found = {name: recording.response.headers.get(name, "") for name in matter}
+    return JSON | {name: value for name, value in found.items() if value}
+
+
+@dataclass
+class Replay:
+    """One provider's gateway with its player; `wrong` collects what was not as recorded."""
+
+    gateway: RunningGateway
+    player: Player
+    client: httpx2.AsyncClient
+    preset: Preset
+    wrong: list[str] = field(default_factory=list)
+
+    async def ask(self, recording: Recording, body: Document) -> httpx2.Response:
+        self.player.asked = {}
+        return await self.client.post(
+            self.gateway.api + ENDPOINTS[recording.endpoint],
+            content=orjson.dumps(body),
+            headers={**self.gateway.headers, "content-type": "application/json"},
+        )
+
+    def check(self, recording: Recording, what: str, got: Any, expected: Any) -> None:
+        if got != expected:
+            if isinstance(got, list) and isinstance(expected, list):
+                pairs = zip_longest(got, expected)
+                got, expected = next(pair for pair in pairs if pair[0] != pair[1])
+            self.wrong.append(f"{recording.id}: {what}\n  got      {got}\n  expected {expected}")
+
+    async def plain(self, recording: Recording) -> None:
+        """Replay a plain answer or an error."""
+        self.player.plain(recording)
+        body = asked_with(recording, model_of(recording))
+        response = await self.ask(recording, body)
+        if recording.status != 200:
+            wrong = told_error(recording, response.status_code, response.json(), self.player.asked)
+            self.check(recording, "error", wrong, "")
+            return
+        if response.status_code != 200:
+            self.wrong.append(f"{recording.id}: {response.status_code} {response.text[:300]}")
+            return
+        asked = asked_of_upstream(body, self.preset)
+        self.check(recording, "request", self.player.asked, asked)
+        got = response.json()
+        shown, expected = got.pop("usage", None), told_plain(recording, self.preset.repairs)
+        usage = expected.pop("usage", None)
+        self.check(recording, "answer", got, expected)
+        self.usage(recording, shown, usage, len(got.get("data", [])))
+
+    def usage(self, recording: Recording, shown: Any, recorded: Any, items: int = 0) -> None:
+        """Check the usage that the client sees: the recorded one with our price."""
+        images = items if recording.endpoint == "images.generations" else 0
+        if not recorded and not images:
+            self.check(recording, "usage", shown or None, None)
+            return
+        told, cost = cost_of(recorded or {}, images)
+        self.check(recording, "cost", round((shown or {}).get("cost", -1) * 1e9), cost)
+        rest = {name: value for name, value in (shown or {}).items() if name in told}
+        self.check(recording, "usage", rest, told)
+        self.check(recording, "private", {"cost_details", "is_byok"} & (shown or {}).keys(), set())
+
+    async def stream(self, recording: Recording, pieces: list[bytes], *, wants: bool) -> None:
+        """Replay a stream."""
+        self.player.pieces(pieces)
+        body = asked_with(recording, model_of(recording), wants=wants)
+        response = await self.ask(recording, body)
+        self.check(
+            recording, "request", self.player.asked, asked_of_upstream(body, self.preset, True)
+        )
+        expected, usage = told_events(recording, self.preset.repairs, wants=wants)
+        blocks = response.content.split(b"\n\n")
+        cut = was_cut(recording)
+        self.check(recording, "end", blocks.pop() if not cut else b"", b"")
+        if cut:
+            self.check(recording, "cut", b'"error"' in response.content, True)
+            self.check(recording, "cut", b"[DONE]" in response.content, False)
+            return
+        self.check(recording, "type", response.headers["content-type"], "text/event-stream")
+        self.check(recording, "end", blocks.pop(), b"data: [DONE]")
+        events = [orjson.loads(block.removeprefix(b"data: ")) for block in blocks]
+        if wants and usage:
+            last = events.pop()
+            self.check(recording, "last", last["choices"], [])
+            self.usage(recording, last["usage"], usage)
+        self.check(recording, f"events (wants={wants})", events, expected)
+
+
+async def walk(replay: Replay, chosen: list[Recording]) -> Counter[str]:
+    """Replay each; streams whole and with usage, then with one random cut and without."""
+    modes: Counter[str] = Counter()
+    for recording in chosen:
+        modes[recording.mode] += 1
+        body = recording.response.body
+        if recording.mode == "json":
+            await replay.plain(recording)
+            continue
+        await replay.stream(recording, [body], wants=True)
+        position = random.Random(recording.id).randrange(1, len(body))
+        await replay.stream(recording, [body[:position], body[position:]], wants=False)
+    return modes
+
+
+@each_provider()
+async def test_the_client_receives_what_was_recorded(gateways: Gateways, provider: str) -> None:
+    chosen, player = replayed(provider), Player()
+    async with (
+        ScriptedUpstream(player.script) as upstream,
+        gateways(upstream.url, tables=tables(provider, chosen), credit="1000000") as gateway,
+        httpx2.AsyncClient(timeout=20) as client,
+    ):
+        replay = Replay(gateway, player, client, preset_of(provider)[1])
+        modes = await walk(replay, chosen)
+        replay.wrong += await sdk_sample(replay, chosen)
+    assert not replay.wrong, f"{len(replay.wrong)} differences:\n" + "\n".join(replay.wrong)
+    assert modes.total() == len(chosen) > 0
+
+
+async def sdk_sample(replay: Replay, chosen: list[Recording]) -> list[str]:
+    """Return how the official SDK's objects differ from a sample of what was recorded."""
+    wrong = []
+    async with AsyncOpenAI(
+        base_url=replay.gateway.api, api_key=replay.gateway.key, max_retries=0
+    ) as sdk:
+        for recording in sample(chosen):
+            body = in_sdk_terms(asked_with(recording, model_of(recording)))
+            if recording.mode == "json":
+                replay.player.plain(recording)
+                answer: Any = await sdk.chat.completions.create(**body)
+                message = answer.choices[0].message
+                calls = [call.to_dict()["function"] for call in message.tool_calls or []]
+                got: tuple[str, list[Document]] = (message.content or "", calls)
+            else:
+                replay.player.pieces([recording.response.body])
+                got = await streamed(sdk, body)
+            expected = first_said(recording, replay.preset.repairs)
+            if got != expected:
+                wrong.append(f"{recording.id}: the SDK has {got}, expected {expected}")
+    return wrong
+
+
+def in_sdk_terms(body: Document) -> Document:
+    """Return the arguments of the SDK's method that send this body."""
+    named: Document = {
+        name: body.pop(name) for name in ("model", "messages", "stream") if name in body
+    }
+    return named | {"extra_body": body}
+
+
+def sample(chosen: list[Recording]) -> Iterator[Recording]:
+    """Yield a few chat answers of each mode, with and without tool calls."""
+    kinds: Counter[tuple[str, bool]] = Counter()
+    for recording in chosen:
+        if recording.endpoint != "chat.completions" or recording.status != 200:
+            continue
+        kind = recording.mode, "tool_call" in recording.covers
+        kinds[kind] += 1
+        if kinds[kind] <= 3 and not was_cut(recording):
+            yield recording
+
+
+async def streamed(sdk: AsyncOpenAI, body: Document) -> tuple[str, list[Document]]:
+    text = ""
+    calls: dict[int, Document] = {}
+    stream: Any = await sdk.chat.completions.create(**body)
+    async for chunk in stream:
+        for choice in chunk.choices[:1]:
+            if choice.index:
+                continue
+            text += choice.delta.content or ""
+            for call in choice.delta.tool_calls or []:
+                known = calls.setdefault(call.index, {"name": "", "arguments": ""})
+                if call.function is not None:
+                    known["name"] = call.function.name or known["name"]
+                    known["arguments"] += call.function.arguments or ""
+    return text, list(calls.values())
+
+
+def short_stream(provider: str) -> Recording:
+    """Return the shortest complete stream that says more than a word."""
+    streams = (found for found in replayed(provider) if found.mode == "sse" and not was_cut(found))
+    return min(
+        (found for found in streams if len(events_in(found)) > 3),
+        key=lambda found: len(found.response.body),
+    )
+
+
+@pytest.mark.parametrize(
+    "provider",
+    ["openai", "compat/deepseek", "compat/groq", "compat/llamacpp", "compat/mistral"],
+)
+async def test_cuts_anywhere_change_nothing(gateways: Gateways, provider: str) -> None:
+    """Send it byte by byte; then cut all that is on the wire, head and framing too, in two."""
+    folder()
+    recording, player = short_stream(provider), Player()
+    body = recording.response.body
+    async with (
+        ScriptedUpstream(player.script) as upstream,
+        gateways(upstream.url, tables=tables(provider, [recording])) as gateway,
+        httpx2.AsyncClient(timeout=20) as client,
+    ):
+        replay = Replay(gateway, player, client, preset_of(provider)[1])
+        asked = asked_with(recording, model_of(recording), wants=True)
+        player.pieces([body])
+        whole = (await replay.ask(recording, asked)).content
+        assert whole.endswith(b"data: [DONE]\n\n")
+        player.pieces([body[at : at + 1] for at in range(len(body))])
+        assert (await replay.ask(recording, asked)).content == whole
+        raw = on_the_wire(body)
+        for position in range(1, len(raw), 1 + len(raw) // 100):
+            player.cut_at(raw, position)
+            assert (await replay.ask(recording, asked)).content == whole, position
+
+
+def on_the_wire(body: bytes) -> bytes:
+    """Return a whole streamed answer in two chunks of HTTP."""
+    raw = head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
+    for piece in (body[:100], body[100:]):
+        raw += b"%x\r\n%b\r\n" % (len(piece), piece)
+    return raw + b"0\r\n\r\n"
+
+
+def test_what_is_replayed_and_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    folder()
+    counts: Counter[tuple[str, str]] = Counter()
+    out: list[str] = []
+    for recording in served():
+        reason = left_out(recording)
+        if reason:
+            out.append(f"  {recording.id}: {reason}")
+        else:
+            counts[recording.provider, recording.mode] += 1
+    with capsys.disabled():
+        print(f"\n{'replayed':24}{'plain':>7}{'streams':>9}")
+        for provider in sorted({name for name, _ in counts}):
+            print(f"{provider:24}{counts[provider, 'json']:7}{counts[provider, 'sse']:9}")
+        print("left out:", *out, sep="\n")
+    assert counts.total() + len(out) == len(served())
+    assert len(out) < 10
+
+
+async def test_answers_of_other_apis_become_errors(gateways: Gateways) -> None:
+    folder()
+    chosen, player = [recording for recording in served() if foreign(recording)], Player()
+    async with (
+        ScriptedUpstream(player.script) as upstream,
+        gateways(upstream.url, tables=tables("openai", chosen)) as gateway,
+        httpx2.AsyncClient(timeout=20) as client,
+    ):
+        replay = Replay(gateway, player, client, preset_of("openai")[1])
+        for recording in chosen:
+            player.plain(recording)
+            asked = asked_with(recording, model_of(recording))
+            error = (await replay.ask(recording, asked)).json()["error"]
+            expected = (502, "upstream_error") if player.asked else (400, "invalid_request")
+            replay.check(recording, "error", (error["code"], error["type"]), expected)
+    assert not replay.wrong, "\n".join(replay.wrong)
