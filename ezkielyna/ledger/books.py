@@ -18,7 +18,8 @@ from ezkielyna.contract.errors import Unavailable
 from ezkielyna.contract.money import NO_BILL, Bill, Nano, checked
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.crash import crash_point
-from ezkielyna.ledger.holdings import RENEW_S, Holding, Holdings
+from ezkielyna.ledger.holding import Holding
+from ezkielyna.ledger.holdings import RENEW_S, Holdings
 from ezkielyna.ledger.journal import Journal
 from ezkielyna.ledger.lease import Ask
 from ezkielyna.ledger.record import NO_USAGE, UsageRecord
@@ -42,12 +43,14 @@ CLOSE_PAUSE_S = 0.2
 MOST_BACKLOG = 200_000
 """Ended requests that may wait for the database before new ones are refused."""
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 log = logging.getLogger(__name__)
 
 
 def boot_clock() -> float:
-    """Return seconds since the machine started, the time in which it slept included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Return seconds since the machine started, where it can be the time it slept included."""
+    return time.clock_gettime(_CLOCK)
 
 
 class Ledger:

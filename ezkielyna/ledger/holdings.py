@@ -13,12 +13,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ezkielyna.contract.errors import GatewayError, InsufficientBalance, Unavailable
+from ezkielyna.contract.errors import GatewayError, Unavailable
 from ezkielyna.contract.money import Nano
 from ezkielyna.ledger.crash import crash_point
+from ezkielyna.ledger.holding import LONG_AGO, RETRY_AFTER_S, Holding, Refusal, Waiter
 from ezkielyna.ledger.lease import Ask, Lease, grant_size
 from ezkielyna.ledger.settlement import moment
 from ezkielyna.ledger.vault import Vault
@@ -41,65 +41,12 @@ TOP_UP_S = 1.0
 """How often a lease that is low, yet covers its requests, asks for more."""
 
 WANTED_S = 5.0
-RETRY_AFTER_S = 2.0
 FORGET_S = 600.0
 
 log = logging.getLogger(__name__)
 
 _Reason = Callable[[], GatewayError]
 """Makes the error that a request is refused with; every request raises one of its own."""
-
-
-class _Waiter:
-    """A request that waits for a grant."""
-
-    __slots__ = ("ask", "future")
-
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
-        self.future: asyncio.Future[Nano] = asyncio.get_running_loop().create_future()
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    at: float
-    available: Nano
-    held: bool
-
-    def error(self) -> InsufficientBalance:
-        return InsufficientBalance(
-            "The balance does not cover this request. Top up the account, or ask for less output.",
-            retry_after_s=RETRY_AFTER_S if self.held else None,
-        )
-
-
-class Holding:
-    """One account here: its lease, who waits for it, and the lock that lets moves take turns."""
-
-    __slots__ = (
-        "away_at",
-        "lease",
-        "lock",
-        "refusal",
-        "returning",
-        "serving",
-        "short",
-        "topped_at",
-        "waiting",
-        "wanted_at",
-    )
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.lock = asyncio.Lock()
-        self.waiting: deque[_Waiter] = deque()
-        self.short: Nano = 0
-        self.returning: Nano = 0
-        self.serving: asyncio.Task[None] | None = None
-        self.refusal: _Refusal | None = None
-        self.away_at = -AWAY_S
-        self.wanted_at = -WANTED_S
-        self.topped_at = -TOP_UP_S
 
 
 class Holdings:
@@ -114,7 +61,7 @@ class Holdings:
         self._wall = wall
         self._all: dict[str, Holding] = {}
         self._confirmed_at = clock()
-        self._away_at = -AWAY_S
+        self._away_at = LONG_AGO
 
     @property
     def fenced(self) -> bool:
@@ -143,17 +90,17 @@ class Holdings:
     async def ask(self, holding: Holding, ask: Ask) -> Nano:
         """Reserve, with a grant if need be; raises InsufficientBalance or Unavailable."""
         self._believe(holding, ask)
-        waiter = _Waiter(ask)
+        waiter = Waiter(ask)
         holding.waiting.append(waiter)
         self._serve(holding)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await waiter.future
         except TimeoutError:
-            _undo(holding, waiter)
+            waiter.undo(holding.lease)
             raise _unreadable() from None
         except asyncio.CancelledError:
-            _undo(holding, waiter)
+            waiter.undo(holding.lease)
             raise
 
     def _believe(self, holding: Holding, ask: Ask) -> None:
@@ -235,10 +182,10 @@ class Holdings:
             holding.wanted_at = now
             await self._vault.want(account, moment(self._wall()))
         held = elsewhere or holding.lease.reserved > 0
-        holding.refusal = _Refusal(now, available, held)
+        holding.refusal = Refusal(now, available, held)
         return holding.refusal.error
 
-    def _distribute(self, holding: Holding, asked: list[_Waiter], refusal: _Reason | None) -> None:
+    def _distribute(self, holding: Holding, asked: list[Waiter], refusal: _Reason | None) -> None:
         """Give each request, first come first served, what it asked for or the reason why not."""
         lease, now = holding.lease, self._clock()
         for waiter in asked:
@@ -392,10 +339,3 @@ class _Turns(AsyncExitStack):
 
 def _unreadable() -> Unavailable:
     return Unavailable("The balance cannot be read now. Try again.")
-
-
-def _undo(holding: Holding, waiter: _Waiter) -> None:
-    """Give back what was granted in the moment in which the request gave up."""
-    future = waiter.future
-    if future.done() and not future.cancelled() and future.exception() is None:
-        holding.lease.give_back(future.result())

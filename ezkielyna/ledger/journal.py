@@ -82,7 +82,8 @@ class Journal:
     @property
     def ready(self) -> bool:
         """True when another request can be begun."""
-        return not self._failed and (not self._full or self._segments.room >= self._owed(1))
+        more = not (self._full or self._segments.spare)
+        return not self._failed and (more or self._segments.room >= self._owed(1))
 
     @property
     def open(self) -> int:

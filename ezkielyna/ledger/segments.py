@@ -41,7 +41,10 @@ class Damage(Exception):
 
 def allocate(descriptor: int, size: int) -> None:
     """Make room on the disk, so that writing it later cannot fail for the want of it."""
-    os.posix_fallocate(descriptor, 0, size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.pwrite(descriptor, bytes(size), 0)
 
 
 class Segments:
@@ -65,6 +68,11 @@ class Segments:
     def room(self) -> int:
         """Bytes that can be appended for certain, however full the disk is."""
         return self._size - self._at + (0 if self._spare is None else self._size)
+
+    @property
+    def spare(self) -> bool:
+        """True when the next file is made already."""
+        return self._spare is not None
 
     def fits(self, payload: bytes) -> bool:
         """True when the record goes into the current file."""

@@ -145,7 +145,7 @@ async def test_a_live_system_verifies(database: Database, tmp_path: Path) -> Non
             await asyncio.sleep(0.001)
 
     task = asyncio.ensure_future(traffic())
-    ends = datetime.now(UTC) + timedelta(seconds=3)
+    ends = datetime.now(UTC) + timedelta(seconds=1.5)
     while datetime.now(UTC) < ends:
         verdict = await verify(database, pause_s=0.1)
         assert verdict.faults == []
