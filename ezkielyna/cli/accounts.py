@@ -1,4 +1,4 @@
-"""`ezkielyna accounts`: make accounts, look at them, credit, suspend and resume them."""
+"""`ezkielyna accounts`: make accounts, look at them and their money, credit and suspend them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ezkielyna.contract.money import Nano, usd
 
 if TYPE_CHECKING:
     from ezkielyna.storage.accounts import AccountRecord
+    from ezkielyna.storage.ledger import Entry
 
 BY = "command line"
 
@@ -141,6 +142,15 @@ def credit(
     )
 
 
+@accounts.command()
+@email_argument
+@json_option
+@command_options
+def ledger(setup: Setup, email: str, as_json: bool) -> None:
+    """Print all that moved the balance of an account, oldest first."""
+    run(_ledger(setup, email, as_json))
+
+
 async def _create(
     setup: Setup, email: str, credit: Nano, plan: str, password: str | None, verified: bool
 ) -> AccountRecord:
@@ -208,6 +218,53 @@ async def _credit(
             note=reason,
         )
         return done, reference, await records.by_id(account.id)
+
+
+async def _ledger(setup: Setup, email: str, as_json: bool) -> None:
+    """Print the statement entry by entry: it may be longer than memory."""
+    from ezkielyna.storage.accounts import Accounts
+    from ezkielyna.storage.ledger import statement
+
+    async with setup.storage() as database:
+        account = await Accounts(database).by_email(email)
+        balance, shown = 0, 0
+        async for entry in statement(database, account.id, oldest_first=True):
+            balance += entry.amount
+            if as_json:
+                click.echo("," if shown else "[", nl=False)
+                print_json(_entry(entry, balance))
+            else:
+                if not shown:
+                    click.echo(ENTRY_LINE.format(*ENTRY_COLUMNS))
+                click.echo(_entry_line(entry, balance))
+            shown += 1
+        if as_json:
+            click.echo("]" if shown else "[]")
+        elif not shown:
+            click.echo(f"Nothing ever moved the balance of {email}.")
+
+
+ENTRY_COLUMNS = ("TIME", "KIND", "AMOUNT USD", "BALANCE USD", "REFERENCE", "NOTE")
+ENTRY_LINE = "{:<20}  {:<10}  {:>16}  {:>16}  {}  {}"
+
+
+def _entry(entry: Entry, balance: Nano) -> dict[str, Any]:
+    return {
+        "at": timestamp(entry.at),
+        "kind": entry.kind,
+        "amount": usd(entry.amount),
+        "balance": usd(balance),
+        "reference": entry.reference,
+        "by": entry.by,
+        "note": entry.note,
+    }
+
+
+def _entry_line(entry: Entry, balance: Nano) -> str:
+    note = " ".join(entry.note.split())
+    amounts = usd(entry.amount), usd(balance)
+    at = timestamp(entry.at)
+    return ENTRY_LINE.format(at, entry.kind, *amounts, entry.reference, note).rstrip()
 
 
 def _plan(setup: Setup, name: str | None) -> str:

@@ -73,13 +73,15 @@ async def statement(
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = 0,
+    oldest_first: bool = False,
 ) -> AsyncIterator[Entry]:
     """Yield an account's entries of a half-open time, newest first."""
     query: Document = {"account": account}
     if since or until:
         query["at"] = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
-    newest = [("at", -1), ("_id", 1)]
-    async for found in database["ledger"].find(query, sort=newest, limit=limit):
+    # By time alone the index gives the order: a statement streams, however long it is.
+    order = [("at", 1)] if oldest_first else [("at", -1), ("_id", 1)]
+    async for found in database["ledger"].find(query, sort=order, limit=limit, batch_size=1000):
         yield Entry(
             id=found["_id"],
             account=found["account"],
