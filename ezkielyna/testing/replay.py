@@ -132,7 +132,7 @@ def told_events(
     spoken: set[int] = set()
     calls: dict[int, list[str]] = {}
     for event in events_in(recording):
-        extension = next((event[name] for name in event if _holds_usage(name, event)), {})
+        extension: Document = next((event[name] for name in event if _holds_usage(name, event)), {})
         stated = extension.pop("usage", None)
         found = event.get("usage") or stated
         usage = found or usage
