@@ -31,6 +31,7 @@ from ezkielyna.contract.errors import (
     NotFound,
     RequestTooLarge,
     ServerError,
+    Unavailable,
     UnsupportedMediaType,
 )
 from ezkielyna.wire.prepared import PreparedHeaders
@@ -343,6 +344,9 @@ async def _serve(handler: Handler, call: Call) -> None:
         await handler(call)
     except GatewayError as error:
         reply.refuse(error)
+    except asyncio.CancelledError:
+        reply.refuse(Unavailable("This server stopped before the answer was complete."))
+        raise
     except Exception:
         log.exception("request failed", request_id=reply.request_id, path=call.path)
         reply.refuse(ServerError.masked(reply.request_id))

@@ -39,7 +39,8 @@ plugins = ["openai"]
 
 [server]
 secret = "{secret}"
-drain_s = 10.0
+drain_s = {drain_s}
+wire = "{wire}"
 
 [storage]
 url = "{storage}"
@@ -122,14 +123,12 @@ class Lab:
 
     @asynccontextmanager
     async def serving(
-        self, upstream: str, *, workers: int = 1, more: str = ""
+        self, upstream: str, *, workers: int = 1, wire: str = "llhttp", drain_s: float = 10.0
     ) -> AsyncIterator[Serving]:
-        """Run the gateway; `more` is added to its configuration. It is drained at the end."""
+        """Run the gateway. It is drained at the end."""
+        values = {"storage": self.url, "database": self.database.name, "upstream": upstream}
         self.config.write_text(
-            CONFIGURATION.format(
-                secret=SECRET, storage=self.url, database=self.database.name, upstream=upstream
-            )
-            + more
+            CONFIGURATION.format(secret=SECRET, wire=wire, drain_s=drain_s, **values)
         )
         arguments = ["--config", str(self.config), "--port", "0", "--workers", str(workers)]
         process = Serving(arguments, self.data, {})
