@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from ezkielyna.contract.money import Nano
+from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, usage_document
+from ezkielyna.storage.usage import Hour, bill_line, cost
 
 MOST_USAGES = 500
 """Usages in one transaction."""
 
 NO_ERRORS = frozenset({"ok", "client_gone", "money_ended"})
 """Outcomes that are no errors of the gateway or of an upstream."""
+
+
+_quantities = attrgetter(*BUCKETS)
 
 
 def settlement(process: str, n: int, records: Sequence[UsageRecord], at: float) -> Settlement:
@@ -25,40 +30,43 @@ def settlement(process: str, n: int, records: Sequence[UsageRecord], at: float) 
     """
     assert len(records) <= MOST_USAGES, len(records)
     costs: dict[str, Nano] = {}
-    hours: dict[str, Hour] = {}
+    hours: dict[tuple[str, str, str, str, int], Hour] = {}
     for record in records:
         if record.bill.cost:
             costs[record.account] = costs.get(record.account, 0) + record.bill.cost
         _roll_up(hours, process, record)
     batch = f"{process}:{n}"
     usages = [document(record, batch) for record in records]
-    return Settlement(process, n, moment(at), usages, costs, hours)
+    return Settlement(process, n, moment(at), usages, costs, list(hours.values()))
 
 
 def document(record: UsageRecord, batch: str) -> dict[str, Any]:
-    """Return the usage document of an ended request."""
+    """Return the usage document of an ended request, which came with `batch`."""
     assert record.ended_at is not None, record.request_id
-    return usage_document(
-        record.request_id,
-        batch=batch,
-        account=record.account,
-        key=record.key,
-        model=record.model,
-        provider=record.provider,
-        endpoint=record.endpoint,
-        started_at=moment(record.started_at),
-        first_byte_at=None if record.first_byte_at is None else moment(record.first_byte_at),
-        ended_at=moment(record.ended_at),
-        outcome=record.outcome,
-        status=record.status,
-        tokens=record.usage.quantities(),
-        source=record.usage.source,
-        price_version=record.price_version,
-        bill=[(line.bucket, line.quantity, line.rate, line.amount) for line in record.bill.lines],
-        cost=record.bill.cost,
-        attempts=[_attempt(attempt) for attempt in record.attempts],
-        flags=record.flags,
-    )
+    return {
+        "_id": record.request_id,
+        "batch": batch,
+        "account": record.account,
+        "key": record.key,
+        "model": record.model,
+        "provider": record.provider,
+        "endpoint": record.endpoint,
+        "started_at": moment(record.started_at),
+        "first_byte_at": None if record.first_byte_at is None else moment(record.first_byte_at),
+        "ended_at": moment(record.ended_at),
+        "outcome": record.outcome,
+        "status": record.status,
+        "tokens": dict(zip(BUCKETS, _quantities(record.usage), strict=True)),
+        "source": record.usage.source,
+        "price_version": record.price_version,
+        "bill": [
+            bill_line(line.bucket, line.quantity, line.rate, line.amount)
+            for line in record.bill.lines
+        ],
+        "cost": cost(record.bill.cost),
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+        "flags": record.flags,
+    }
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
@@ -72,20 +80,18 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _roll_up(hours: dict[str, Hour], process: str, record: UsageRecord) -> None:
-    hour = Hour(
-        account=record.account,
-        key=record.key,
-        model=record.model,
-        endpoint=record.endpoint,
-        hour=moment(record.started_at - record.started_at % 3600),
-        process=process,
-    )
-    hour = hours.setdefault(hour.id, hour)
+def _roll_up(
+    hours: dict[tuple[str, str, str, str, int], Hour], process: str, record: UsageRecord
+) -> None:
+    number = int(record.started_at // 3600)
+    key = (record.account, record.key, record.model, record.endpoint, number)
+    hour = hours.get(key)
+    if hour is None:
+        hour = hours[key] = Hour(*key[:4], moment(number * 3600), process)
     hour.requests += 1
     hour.errors += record.outcome not in NO_ERRORS
     hour.cost += record.bill.cost
-    for bucket, quantity in record.usage.quantities():
+    for bucket, quantity in zip(BUCKETS, _quantities(record.usage), strict=True):
         if quantity:
             hour.tokens[bucket] = hour.tokens.get(bucket, 0) + quantity
 

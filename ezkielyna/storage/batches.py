@@ -27,14 +27,14 @@ ORPHAN_LEASE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one batch writes. `hours` are roll-ups to add, by their id."""
+    """What one batch writes. `hours` are the roll-ups to add."""
 
     process: str
     n: int
     at: datetime
     usages: list[Document]
     costs: dict[str, Nano]
-    hours: dict[str, usage.Hour]
+    hours: list[usage.Hour]
 
     @property
     def id(self) -> str:

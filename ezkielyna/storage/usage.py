@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,35 +15,14 @@ from ezkielyna.storage.collection import Document
 from ezkielyna.storage.database import Database
 
 
-def usage_document(
-    request: str,
-    *,
-    tokens: Iterable[tuple[str, int]],
-    bill: Sequence[tuple[str, int, int, Nano]],
-    cost: Nano,
-    **fields: Any,
-) -> Document:
-    """Return the usage document of a request: the only place that knows its shape.
+def bill_line(bucket: str, quantity: int, rate: int, amount: Nano) -> Document:
+    """Return one line of the bill in a usage document; money is always an Int64."""
+    return {"bucket": bucket, "quantity": quantity, "rate": Int64(rate), "amount": Int64(amount)}
 
-    `bill` holds (bucket, quantity, rate, amount) lines. Times are aware dates. The other fields
-    are `batch` (the id of the batch that brought it), `account, key, model, provider, endpoint,
-    started_at, first_byte_at, ended_at, outcome, status, source, price_version, attempts, flags`.
-    """
-    return {
-        "_id": request,
-        **fields,
-        "tokens": {bucket: Int64(quantity) for bucket, quantity in tokens},
-        "bill": [
-            {
-                "bucket": bucket,
-                "quantity": Int64(quantity),
-                "rate": Int64(rate),
-                "amount": Int64(amount),
-            }
-            for bucket, quantity, rate, amount in bill
-        ],
-        "cost": Int64(checked(cost)),
-    }
+
+def cost(amount: Nano) -> Int64:
+    """Return the cost in a usage document."""
+    return Int64(checked(amount))
 
 
 @dataclass(slots=True)
@@ -68,12 +47,12 @@ class Hour:
         return ":".join((self.account, self.key, self.model, self.endpoint, hour, self.process))
 
 
-def added(hours: Mapping[str, Hour]) -> list[UpdateOne]:
+def added(hours: Iterable[Hour]) -> list[UpdateOne]:
     """Return the writes that add these roll-ups to what is stored."""
-    return [_added(id_, hour) for id_, hour in hours.items()]
+    return [_added(hour) for hour in hours]
 
 
-def _added(id_: str, hour: Hour) -> UpdateOne:
+def _added(hour: Hour) -> UpdateOne:
     increments = {
         "requests": Int64(hour.requests),
         "errors": Int64(hour.errors),
@@ -89,7 +68,7 @@ def _added(id_: str, hour: Hour) -> UpdateOne:
         "hour": hour.hour,
         "process": hour.process,
     }
-    return UpdateOne({"_id": id_}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
+    return UpdateOne({"_id": hour.id}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
 
 
 async def by_day_and_model(
