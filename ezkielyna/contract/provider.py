@@ -126,6 +126,9 @@ class Exchange(ABC):
     def delivered(self) -> Delivered:
         """Return what `feed` has handed on so far, for billing a stream that was cut."""
 
+    def tidy(self) -> None:
+        """Give back memory that is not needed; called about once a second while a stream runs."""
+
     @abstractmethod
     def progress(self) -> int:
         """Return about how many output tokens `feed` has handed on; cheap, never falls."""

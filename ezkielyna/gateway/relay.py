@@ -176,6 +176,7 @@ class StreamRelay:
 
     def tick(self) -> None:
         """Note the progress, about once a second."""
+        self._exchange.tidy()
         if self.begun:
             self._note(self._exchange, self._exchange.progress())
 

@@ -10,6 +10,7 @@ async def test_it(gateways, ...):
 from __future__ import annotations
 
 import copy
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -93,18 +94,18 @@ def gateways(database: Database, tmp_path: Path) -> Gateways:
         settings = load((), {}, options=merged(upstream_url, tables or {}))
         folder = data or tmp_path / "data"
         folder.mkdir(exist_ok=True)
-        app = App(settings, load_plugins(settings), database, folder, SECRET)
-        await app.start()
-        sock = bound_socket("127.0.0.1", 0)
-        gateway = listener(settings.server.wire, app.router, limits(settings), refuse=wire_refusal)
-        await gateway.start(sock)
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        email = "ann@example.com"
+        email = f"{secrets.token_hex(4)}@example.com"
         account = await Accounts(database).create(
             email, "default", verified=verified, credit=nano(credit)
         )
         record, key = await Keys(database, SECRET).create(account.id, name="test")
+        app = App(settings, load_plugins(settings), database, folder, SECRET)
+        gateway = listener(settings.server.wire, app.router, limits(settings), refuse=wire_refusal)
+        sock = bound_socket("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        await app.start()
         try:
+            await gateway.start(sock)
             yield RunningGateway(url, key, record.id, account.id, email, app, database, folder)
         finally:
             await drain(app, gateway, 0.0)

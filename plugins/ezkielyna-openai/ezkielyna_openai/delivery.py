@@ -1,8 +1,9 @@
 """What a stream handed on, kept small.
 
-The stream appends the blocks of bytes that it emits, which costs nothing. When they pass
-`FOLD_BYTES`, the texts in them are cut out, and the blocks are let go. So a stream holds little
-more than the text it delivered, and no chunk is parsed on its way.
+The stream appends the blocks of bytes that it emits, which costs nothing. Once a second, or when
+they pass `FOLD_BYTES`, the texts in them are cut out, and the blocks are let go. So a stream holds
+little more than the text it delivered, no chunk is parsed on its way, and a quick stream that ends
+with its usage is never searched at all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import orjson
 
 from ezkielyna import Delivered
 
-FOLD_BYTES = 16 * 1024
+FOLD_BYTES = 1024 * 1024
 
 _CHAT = {
     b"content": "text",

@@ -9,7 +9,7 @@ from ezkielyna import ApiRequest, Delivered, Exchange, Headers, UpstreamError, U
 from ezkielyna_openai import embeddings, failures, requests, usages
 from ezkielyna_openai.delivery import FOLD_BYTES, Delivery
 from ezkielyna_openai.documents import dumps, loads, null_usage, with_value, without_member
-from ezkielyna_openai.lines import MAX_EVENT_BYTES, payload
+from ezkielyna_openai.lines import MAX_EVENT_BYTES, complete, payload
 from ezkielyna_openai.repairs import Repairs
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _END = b"\n\n"
 _USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _MARKS = (b'"error"', b"data: [DONE]")
 SIFT_BYTES = 2048
+CHUNK_BYTES = 300
 MAX_SIFTED = 4
 _SPACED = re.compile(rb'\s*\{\s*"\w+": ')
 _COMMON = frozenset(("id", "object", "created", "model", "service_tier", "system_fingerprint"))
@@ -152,7 +153,7 @@ class OpenAIExchange(Exchange):
         if self._rest and not self._done and self._error is None:
             rest = b"".join(self._rest)
             self._rest.clear()
-            if _complete(rest):  # several servers end their last event without a blank line
+            if complete(rest):  # several servers end their last event without a blank line
                 out = self._read(rest + _END)
         if self._error is not None:
             raise self._error
@@ -170,9 +171,18 @@ class OpenAIExchange(Exchange):
         """Return what was handed on; nothing for images, whose pieces are not texts."""
         return NOTHING if self._named or not self._events else self._delivery.delivered()
 
+    def tidy(self) -> None:
+        """Keep the texts of what was handed on, and let the bytes go."""
+        self._delivery.fold()
+        self._size = 0
+
     def progress(self) -> int:
-        """Return the chunks, or a quarter of the characters where these are more."""
-        estimate = max(self._events, self._delivery.characters // 4)
+        """Return the chunks, or a quarter of the characters where these are more.
+
+        What was not searched yet counts by its size, less what a chunk has around its text.
+        """
+        unread = max(0, self._size - CHUNK_BYTES * len(self._blocks)) // 8
+        estimate = max(self._events, self._delivery.characters // 4 + unread)
         self._progress = max(self._progress, estimate)
         return self._progress
 
@@ -238,8 +248,7 @@ class OpenAIExchange(Exchange):
         self._blocks.append(written)
         self._size += len(written)
         if self._size > FOLD_BYTES:
-            self._delivery.fold()
-            self._size = 0
+            self.tidy()
 
     def _event(self, block: bytes) -> bytes:
         """Return what becomes of one event; raises UpstreamError for one that reports an error."""
@@ -384,15 +393,3 @@ class OpenAIExchange(Exchange):
 
 
 _CHOICES = frozenset(("chat.completions", "completions"))
-
-
-def _complete(rest: bytes) -> bool:
-    """True when the last, unfinished event is a whole one that only lacks its blank line."""
-    _, data = payload(rest.strip(b"\n"))
-    if data == b"[DONE]":
-        return True
-    try:
-        loads(data)
-    except ValueError:
-        return False
-    return True

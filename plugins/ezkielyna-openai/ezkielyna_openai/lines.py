@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ezkielyna_openai.documents import loads
+
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 """A streamed image of 4096 by 4096 pixels, in base64, fits; what is larger is refused."""
 
@@ -22,3 +24,15 @@ def payload(block: bytes) -> tuple[str, bytes]:
         elif field == b"event":
             name = value.removeprefix(b" ").decode("utf-8", "replace").strip()
     return name, b" ".join(lines)
+
+
+def complete(rest: bytes) -> bool:
+    """True when the last, unfinished event is a whole one that only lacks its blank line."""
+    _, data = payload(rest.strip(b"\n"))
+    if data == b"[DONE]":
+        return True
+    try:
+        loads(data)
+    except ValueError:
+        return False
+    return True
