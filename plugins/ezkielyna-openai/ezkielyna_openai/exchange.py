@@ -64,7 +64,7 @@ class OpenAIExchange(Exchange):
         self._error: UpstreamError | None = None
         self._delivery = Delivery(request.endpoint)
         self._blocks = self._delivery.blocks
-        self._size = self._events = self._progress = 0
+        self._size = self._events = self._searched = self._progress = 0
 
     # Streams -----------------------------------------------------------------------------------
 
@@ -175,13 +175,14 @@ class OpenAIExchange(Exchange):
         """Keep the texts of what was handed on, and let the bytes go."""
         self._delivery.fold()
         self._size = 0
+        self._searched = self._events
 
     def progress(self) -> int:
         """Return the chunks, or a quarter of the characters where these are more.
 
         What was not searched yet counts by its size, less what a chunk has around its text.
         """
-        unread = max(0, self._size - CHUNK_BYTES * len(self._blocks)) // 8
+        unread = max(0, self._size - CHUNK_BYTES * (self._events - self._searched)) // 8
         estimate = max(self._events, self._delivery.characters // 4 + unread)
         self._progress = max(self._progress, estimate)
         return self._progress
