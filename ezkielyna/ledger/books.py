@@ -35,6 +35,10 @@ PROGRESS_S = 1.0
 TICK_S = 1.0
 RECOVERY_S = 2.0
 SWEEP_S = 30.0
+COMPACT_S = 300.0
+CLOSED_S = 2 * 3600.0
+"""How long after its beginning an hour's roll-ups are merged over the processes."""
+
 SWEEP_AFTER_S = 60.0
 """How long after its end a lease is swept; more than clocks of two machines differ."""
 
@@ -117,6 +121,7 @@ class Ledger:
             self._every(RENEW_S, self.renew),
             self._every(RECOVERY_S, self.recover),
             self._every(SWEEP_S, self.sweep),
+            self._every(COMPACT_S, self.compact),
         )
         self._tasks = [asyncio.get_running_loop().create_task(task) for task in work]
 
@@ -259,6 +264,10 @@ class Ledger:
         """Make room in the journal and return idle money. Raises StorageError."""
         await self._journal.probe()
         await self._holdings.tick()
+
+    async def compact(self) -> None:
+        """Merge the processes' roll-ups of hours that are over. Raises StorageError."""
+        await self._vault.compact(moment(self._wall() - CLOSED_S))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         patient = self._patiently(work)

@@ -40,6 +40,9 @@ AWAY_S = 0.5
 TOP_UP_S = 1.0
 """How often a lease that is low, yet covers its requests, asks for more."""
 
+NO_MORE_S = 5.0
+"""How long a lease that got no more of its account's money does not ask for it."""
+
 WANTED_S = 5.0
 FORGET_S = 600.0
 
@@ -155,7 +158,7 @@ class Holdings:
         def size(available: Nano) -> Nano:
             nonlocal poor
             poor = available + lease.free < sum(ask.most for ask in asks)
-            return grant_size(available, lease.free, asks, lease.expected(self._clock()))
+            return grant_size(available, lease.free, asks, lease.wish(self._clock()))
 
         if holding.returning:
             await self._hand_back(holding)
@@ -170,6 +173,8 @@ class Holdings:
         crash_point("after_grant")
         if grant.amount:
             lease.moved(grant.amount)
+        elif not asks:
+            holding.topped_at = self._clock() + NO_MORE_S
         if not poor:
             holding.refusal = None
             return None

@@ -16,7 +16,12 @@ from dataclasses import dataclass
 from ezkielyna.contract.money import Nano
 
 HORIZON_S = 30.0
-"""A lease is meant to last this long."""
+"""Spending is expected to go on as it did for about this long."""
+
+AMPLE = 4
+"""A rich account's lease is filled up to this many horizons, so that two minutes without the
+database, or half of it at the worst, go by unnoticed. Idle money goes back soon, so it costs
+nobody anything."""
 
 IDLE_S = 4.0
 """Money that was not touched for this long goes back."""
@@ -91,9 +96,13 @@ class Lease:
         self._decay(now)
         return self._spent
 
+    def wish(self, now: float) -> Nano:
+        """Return how much would be good to have free, were the account rich."""
+        return self.expected(now) * AMPLE
+
     def low(self, now: float) -> bool:
-        """True when what is free lasts for less than a third of the horizon."""
-        return self.free * 3 < self.expected(now)
+        """True when less than two thirds of what would be good to have is free."""
+        return self.free * 3 < self.wish(now) * 2
 
     def idle(self, now: float, wanted: bool) -> Nano:
         """Return how much to give back to the account now: all that is free, or nothing."""
@@ -123,18 +132,20 @@ class Ask:
     least: Nano
 
 
-def grant_size(available: Nano, free: Nano, asks: Sequence[Ask], expected: Nano) -> Nano:
+def grant_size(available: Nano, free: Nano, asks: Sequence[Ask], wish: Nano) -> Nano:
     """Return how much of an account's available money to lease; 0 when no ask can be met.
 
-    Rich accounts lease their expected spending on top. Near an empty balance a lease is exactly
-    what the asks can reserve, first come first served, so that no money lies idle here while
-    another process refuses for the want of it. A debt (`free` below zero) is covered first.
+    Rich accounts lease what they expect to spend on top, up to a share of what there is. Near an
+    empty balance a lease is exactly what the asks can reserve, first come first served, so that no
+    money lies idle here while another process refuses for the want of it. A debt (`free` below
+    zero) is covered first.
     """
+    share = available // SHARE
     need = sum(ask.most for ask in asks) - free
     if need <= 0:
-        return min(max(0, expected - free), available // SHARE)
+        return max(0, min(wish, share) - free)
     if available >= need * PLENTY:
-        return need + min(max(expected, 3 * need), available // SHARE)
+        return need + min(max(wish, 3 * need), share)
     return _strict(available, free, asks)
 
 

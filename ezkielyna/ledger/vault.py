@@ -10,6 +10,7 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.ledger.crash import crash_point
 from ezkielyna.storage import batches, leases
 from ezkielyna.storage.batches import Settlement
+from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.leases import Grant, Stored
 from ezkielyna.storage.sessions import Witness, end_sessions
@@ -81,6 +82,10 @@ class Vault(ABC):
     @abstractmethod
     async def expired(self, before: datetime, alive: Collection[str]) -> list[Stored]:
         """Return leases that ended before a time, of processes not known to be alive."""
+
+    @abstractmethod
+    async def compact(self, before: datetime) -> None:
+        """Merge the processes' roll-ups of hours before a time."""
 
     @abstractmethod
     async def held_elsewhere(self, process: str, account: str) -> bool:
@@ -173,6 +178,10 @@ class StoredVault(Vault):
     async def expired(self, before: datetime, alive: Collection[str]) -> list[Stored]:
         """Read the leases that ended."""
         return [lease async for lease in leases.expired(self._database, before, alive)]
+
+    async def compact(self, before: datetime) -> None:
+        """Merge a few hundred, each in a transaction."""
+        await compact(self._database, before)
 
     async def held_elsewhere(self, process: str, account: str) -> bool:
         """Read one lease of another process."""

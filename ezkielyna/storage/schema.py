@@ -23,6 +23,7 @@ LONG: Mapping[str, Any] = {"bsonType": "long"}
 BALANCE: Mapping[str, Any] = {"bsonType": "long", "minimum": 0}
 TEXT: Mapping[str, Any] = {"bsonType": "string", "minLength": 1}
 DATE: Mapping[str, Any] = {"bsonType": "date"}
+BINARY: Mapping[str, Any] = {"bsonType": "binData"}
 FLAG: Mapping[str, Any] = {"bsonType": "bool"}
 
 
@@ -113,6 +114,14 @@ SHAPES: Mapping[str, _Shape] = {
             IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),
             IndexModel([("key", ASCENDING), ("hour", ASCENDING)]),
         ),
+    ),
+    "idempotency": _Shape(
+        required={"_id": TEXT, "claim": TEXT, "fingerprint": BINARY, "expires_at": DATE},
+        optional={
+            "status": {"bsonType": ["int", "null"]},
+            "body": {"bsonType": ["binData", "null"]},
+        },
+        indexes=(IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),),
     ),
     "meta": _Shape(required={"_id": TEXT}),
 }

@@ -232,6 +232,9 @@ class MemoryVault(Vault):
         ended = [lease for lease in self.leases.values() if lease.expires_at < before]
         return [lease for lease in ended if lease.process not in alive]
 
+    async def compact(self, before: datetime) -> None:
+        """Do nothing: this vault has no roll-ups."""
+
     async def held_elsewhere(self, process: str, account: str) -> bool:
         """Look at the leases of others."""
         self._reach()

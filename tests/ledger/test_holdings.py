@@ -67,15 +67,17 @@ asks = st.lists(
 
 @given(st.integers(0, 10_000), st.integers(-50, 200), asks, st.integers(0, 5_000))
 def test_a_grant_is_never_more_than_there_is_nor_hoards(
-    available: int, free: int, wanted: list[Ask], expected: int
+    available: int, free: int, wanted: list[Ask], wish: int
 ) -> None:
-    amount = grant_size(available, free, wanted, expected)
+    amount = grant_size(available, free, wanted, wish)
     need = sum(ask.most for ask in wanted) - free
     assert 0 <= amount <= available
     if need > 0 and available >= need * PLENTY:
         assert need <= amount <= need + available // SHARE
     elif need > 0:
         assert amount <= need
+    else:
+        assert amount == 0 or free + amount <= available // SHARE
 
 
 @given(st.integers(0, 1_000), asks)
@@ -103,6 +105,27 @@ async def test_a_rich_account_is_asked_once_for_many_requests(world: World) -> N
         end(await world.reserve(first, 10), 10, world.time)
     assert world.vault.leases["p1:ann"].turn == 1
     await world.close()
+
+
+async def test_a_busy_rich_account_can_do_without_the_database_for_a_minute(world: World) -> None:
+    first, _ = await world.open(1_000_000_000)
+
+    async def second_of_traffic() -> None:
+        for _ in range(10):
+            end(await world.reserve(first, 1_000), 900, world.time)
+        world.time += 1
+
+    for _ in range(90):
+        await second_of_traffic()
+        await asyncio.sleep(0)
+    turns = world.vault.leases["p1:ann"].turn
+    assert turns < 20
+    world.vault.away = True
+    for _ in range(60):
+        await second_of_traffic()
+    world.vault.away = False
+    await world.close()
+    assert world.vault.available["ann"] == 1_000_000_000 - 150 * 10 * 900
 
 
 async def test_a_poor_account_leases_exactly_what_runs(world: World) -> None:

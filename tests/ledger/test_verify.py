@@ -14,6 +14,8 @@ from ezkielyna.contract.money import Price
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.verify import verify
+from ezkielyna.storage import audit
+from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.database import Database
 from ezkielyna.testing.ledger import accepted, funded
 
@@ -153,3 +155,28 @@ async def test_a_live_system_verifies(database: Database, tmp_path: Path) -> Non
     await asyncio.gather(task, return_exceptions=True)
     await ledger.close()
     assert (await verify(database)).checked["I5"] == served > 100
+
+
+async def test_compaction_changes_no_sum(database: Database, tmp_path: Path) -> None:
+    await books(database, tmp_path)
+    extra = Ledger(database, tmp_path)
+    await extra.open()
+    record = accepted("ann", "req_extra")
+    reservation = await extra.reserve(record, 10**7, 1)
+    record.usage = Usage(input=5)
+    record.bill = PRICE.bill(record.usage)
+    record.outcome, record.ended_at = "failed", record.started_at + 1
+    reservation.settle()
+    await extra.close()
+    now = datetime.now(UTC)
+    rows = [row async for row in audit.rolled_up(database)]
+    assert await database["usage_hourly"].count_documents({}) == 5
+    assert await compact(database, now - timedelta(hours=3)) == 0
+    merged = await asyncio.gather(compact(database, now), compact(database, now))
+    assert max(merged) == 4
+    assert [row async for row in audit.rolled_up(database)] == rows
+    assert await database["usage_hourly"].count_documents({}) == 4
+    errors = [found["errors"] async for found in database["usage_hourly"].find({})]
+    assert sum(errors) == 1
+    assert await compact(database, now) == 0
+    assert (await verify(database, pause_s=0)).ok
