@@ -30,6 +30,7 @@ from ezkielyna.storage.schema import prepare
 EMBEDDED = "embedded:"
 PROGRAM = "secantusd-py"
 START_S = 40.0
+CONNECT_S = 20.0
 POLL_S = 0.03
 WATCH_S = 0.5
 RESPAWN_S = 1.0
@@ -47,12 +48,27 @@ async def open_storage(
     StorageError for a url that cannot be used.
     """
     async with AsyncExitStack() as stack:
+        patience_s = 0.0
         if url == EMBEDDED:
             url = await stack.enter_async_context(embedded_database(data))
-        opened = await connect(url, database, driver, count=count)
+            patience_s = CONNECT_S
+        opened = await _connected(url, database, driver, count=count, patience_s=patience_s)
         stack.push_async_callback(opened.close)
         await prepare(opened)
         yield opened
+
+
+async def _connected(
+    url: str, database: str, driver: Driver, *, count: bool, patience_s: float
+) -> Database:
+    """Connect; a server of our own on a busy machine may take longer than the driver waits."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return await connect(url, database, driver, count=count)
+        except StorageAway:
+            if time.monotonic() >= end:
+                raise
 
 
 @asynccontextmanager
