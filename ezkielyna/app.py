@@ -82,6 +82,8 @@ class App:
         """Start every room, then the plugins; connections may come after this."""
         await self._ledger.start()
         self._authentication.start()
+        for limiter in self._catalogue.limiters.values():
+            await limiter.start()
         for hook in self._registries.startup:
             await hook(self)
 
@@ -89,6 +91,8 @@ class App:
         """Settle and return everything; no request may be running."""
         for hook in reversed(self._registries.shutdown):
             await hook(self)
+        for limiter in self._catalogue.limiters.values():
+            await limiter.close()
         await self._authentication.close()
         await self._upstream.close()
         await self._ledger.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.durations import duration
@@ -59,6 +59,25 @@ class RateLimiter(ABC):
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+
+    @classmethod
+    def build(cls, workers: int, redis_url: str) -> Self:
+        """Return the limiter of a process; write it to have `[redis] url`, "" where none is set.
+
+        Raises ValueError for a configuration that cannot serve; `check` shows it.
+        """
+        return cls(workers)
+
+    async def start(self) -> None:  # noqa: B027 - not every limiter has something to start
+        """Get ready; awaited before the process accepts connections."""
+
+    async def close(self) -> None:  # noqa: B027 - nor to close
+        """Let go of everything; awaited after the last permit was closed."""
+
+    @property
+    def degradation(self) -> str | None:
+        """Say why limits hold less exactly than they should; None while they hold."""
+        return None
 
     @abstractmethod
     async def admit(self, ctx: RequestContext) -> Permit:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,11 +18,10 @@ from ezkielyna.contract.context import Key, Model, Plan, covers
 from ezkielyna.contract.errors import ModelNotFound
 from ezkielyna.contract.limiter import RateLimiter
 from ezkielyna.contract.provider import Provider
-from ezkielyna.plugins import Registries
+from ezkielyna.plugins import Registries, blaming
 from ezkielyna.settings import Fault, Refused, Settings, SettingsRefused, dotted, explained
 
 Document = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +90,14 @@ def build_catalogue(settings: Settings, registries: Registries) -> Catalogue:
     """Return the catalogue of a configuration; raises SettingsRefused with every fault."""
     faults = list(_dangling(settings, registries))
     models = {name: _model(settings, name) for name in settings.models}
-    plans = settings.plans.values()
     catalogue = Catalogue(
         providers=_providers(settings, registries, faults),
         models=MappingProxyType(models),
         plans=MappingProxyType(
             {name: chosen.plan(name) for name, chosen in settings.plans.items()}
         ),
-        limiters=_made(
-            registries,
-            registries.limiters,
-            {plan.limiter for plan in plans},
-            faults,
-            settings.server.processes,
-        ),
-        policies=_made(registries, registries.billing, {plan.billing for plan in plans}, faults),
+        limiters=_limiters(settings, registries, faults),
+        policies=_policies(settings, registries, faults),
         documents=MappingProxyType({name: _document(model) for name, model in models.items()}),
     )
     if faults:
@@ -185,18 +177,31 @@ def _no_such(
     return Fault(settings.origin(*place), dotted(place), reason)
 
 
-def _made(
-    registries: Registries,
-    shelf: Mapping[str, type[T]],
-    kinds: set[str],
-    faults: list[Fault],
-    *arguments: Any,
-) -> Mapping[str, T]:
-    """Return one object of every kind that a plan uses."""
-    made: dict[str, T] = {}
-    for kind in sorted(kinds & set(shelf)):
+def _limiters(
+    settings: Settings, registries: Registries, faults: list[Fault]
+) -> Mapping[str, RateLimiter]:
+    """Return one limiter of every kind that a plan uses."""
+    made: dict[str, RateLimiter] = {}
+    kinds = {plan.limiter for plan in settings.plans.values()}
+    for kind in sorted(kinds & set(registries.limiters)):
+        class_ = registries.limiters[kind]
         try:
-            made[kind] = registries.make(shelf[kind], *arguments)
+            with blaming(registries.offered_by[class_], class_.__name__):
+                made[kind] = class_.build(settings.server.processes, settings.redis.url)
+        except Refused as refused:
+            faults.extend(refused.faults)
+    return MappingProxyType(made)
+
+
+def _policies(
+    settings: Settings, registries: Registries, faults: list[Fault]
+) -> Mapping[str, BillingPolicy]:
+    """Return one policy of every kind that a plan uses."""
+    made: dict[str, BillingPolicy] = {}
+    kinds = {plan.billing for plan in settings.plans.values()}
+    for kind in sorted(kinds & set(registries.billing)):
+        try:
+            made[kind] = registries.make(registries.billing[kind])
         except Refused as refused:
             faults.extend(refused.faults)
     return MappingProxyType(made)
