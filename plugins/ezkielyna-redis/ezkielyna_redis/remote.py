@@ -1,0 +1,161 @@
+"""Redis as this process sees it: a link that is there or not, kept by one task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from ezkielyna_redis.breaker import Breaker
+from ezkielyna_redis.link import Away, Link, linked, opener
+from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Script, packed
+
+CONNECT_S = 1.0
+"""The longest a connection may take to open; no request waits for it."""
+
+RETRY_S = 0.05
+"""Between a lost connection and the attempt at the next one, while the breaker is closed."""
+
+PROCESSES = packed(b"ezkielyna:{processes}")
+
+logger = logging.getLogger(__name__)
+
+
+class Tenant(Protocol):
+    """Who has something in Redis."""
+
+    async def refresh(self, link: Link) -> None:
+        """Write what Redis must know; awaited before a new link is used and at every beat."""
+
+
+class Remote:
+    """Calls Redis while it answers, and finds out when it does again.
+
+    `processes` is how many processes share the limits, as last known. `trouble` says since when
+    and why limits are held by this process alone; None while Redis answers.
+    """
+
+    def __init__(self, url: str, process: bytes, tenant: Tenant, hold_s: float) -> None:
+        self._make = opener(url)
+        self._process = process
+        self._tenant = tenant
+        self._hold_s = hold_s
+        self._breaker = Breaker()
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.link: Link | None = None
+        self.processes = 0
+        self.trouble: str | None = None
+
+    async def start(self) -> None:
+        """Connect, or go on without: never fails, and takes two seconds at most."""
+        await self._attempt()
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Deliver what is on its way, leave the living, and disconnect."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        link, self.link = self.link, None
+        if link is not None:
+            with suppress(Away):
+                await self._tenant.refresh(link)
+                await self._beat(link, 0)
+            link.fail("the gateway ends")
+
+    def now(self) -> int:
+        """Return Redis's time in microseconds: never ahead of it but by the clocks' drift."""
+        return time.monotonic_ns() // 1000 + self._offset
+
+    def set_clock(self, now: int) -> None:
+        """Take the time that a reply carried."""
+        self._offset = now - time.monotonic_ns() // 1000
+
+    async def ask(
+        self, script: Script, count: int, tail: bytes, late: Callable[[bytes], None]
+    ) -> bytes:
+        """Return a reply; raises Away, after 50 ms at most and at once where there is no link.
+
+        `late` gets the reply when the asker is cancelled.
+        """
+        link = self.link
+        if link is None:
+            self._failed("there is no connection")
+            raise Away
+        future = link.call(script, count, tail, late)
+        try:
+            reply = await future
+        except Away as away:
+            self._failed(str(away))
+            raise
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                late(future.result())
+            raise
+        self._breaker.succeeded()
+        return reply
+
+    async def _keep(self) -> None:
+        """Look after the link as long as the process lives."""
+        while True:
+            link = self.link
+            if link is None:
+                breaker, was_open = self._breaker, self._breaker.is_open
+                await asyncio.sleep(breaker.pause_s() if was_open else RETRY_S)
+                if breaker.is_open == was_open:
+                    await self._attempt()
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), self._hold_s / 3)
+            if not link.lost:
+                with suppress(Away):
+                    await self._beat(link, self._hold_s)
+                    await self._tenant.refresh(link)
+
+    async def _attempt(self) -> None:
+        """Connect and probe: one heartbeat within the limit of a call."""
+        link = None
+        try:
+            link = await linked(self._make, CONNECT_S, self._on_lost)
+            await self._beat(link, self._hold_s)
+            await self._tenant.refresh(link)
+        except (Away, RedisError, OSError) as error:
+            # TimeoutError is an OSError. Messages of redis-py name hosts, never passwords.
+            if link is not None:
+                link.fail(str(error))
+            self._failed(str(error) or type(error).__name__)
+            return
+        self._lost.clear()
+        self.link = None if link.lost else link
+        if self._breaker.succeeded():
+            self.trouble = None
+            logger.warning("Redis answers again: limits are shared by all processes")
+
+    async def _beat(self, link: Link, hold_s: float) -> None:
+        """Say that this process lives, and learn how many do."""
+        tail = PROCESSES + SERVER_TIME + packed(b"%d" % int(hold_s * 1_000_000), self._process)
+        now, processes = map(int, (await link.call(HEARTBEAT, 4, tail)).split())
+        self.set_clock(now)
+        self.processes = processes
+
+    def _on_lost(self, _: str) -> None:
+        if self.link is not None and self.link.lost:
+            self.link = None
+            self._lost.set()
+
+    def _failed(self, reason: str) -> None:
+        """Count a failure; say so once, when the breaker opens."""
+        if not self._breaker.failed():
+            return
+        self.trouble = f"Redis is away ({reason}): limits are held by each process alone"
+        logger.warning("%s, %d processes take a share each", self.trouble, self.processes)
+        if self.link is not None:
+            self.link.fail("the breaker opened")
