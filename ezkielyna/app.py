@@ -14,12 +14,14 @@ from ezkielyna.gateway.authentication import Authentication
 from ezkielyna.gateway.catalogue import build_catalogue
 from ezkielyna.gateway.delegates import ApiRouter
 from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.idempotency import Idempotency
 from ezkielyna.gateway.pipeline import Pipeline
 from ezkielyna.gateway.routing import Routing
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.idempotency import Claims
 from ezkielyna.storage.keys import Keys
 from ezkielyna.wire.upstream import Upstream
 
@@ -42,6 +44,7 @@ class App:
         self._ledger = Ledger(database, data)
         self._authentication = Authentication(Keys(database, secret), process=self._ledger.process)
         self._upstream = Upstream()
+        self._idempotency = Idempotency(Claims(database))
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -57,6 +60,7 @@ class App:
             Routing(self._catalogue.providers),
             self._upstream,
             self.heartbeat,
+            self._idempotency,
         )
         api = Api(
             self.pipeline,
@@ -94,6 +98,7 @@ class App:
         for limiter in self._catalogue.limiters.values():
             await limiter.close()
         await self._authentication.close()
+        await self._idempotency.close()
         await self._upstream.close()
         await self._ledger.close()
 

@@ -12,6 +12,7 @@ GatewayError                status  type
 ├── ModelNotFound           404     model_not_found
 ├── NotFound                404     not_found
 ├── MethodNotAllowed        405     method_not_allowed
+├── IdempotencyConflict     409     idempotency_conflict
 ├── RequestTooLarge         413     request_too_large
 ├── UnsupportedMediaType    415     unsupported_media_type
 ├── HeadersTooLarge         431     headers_too_large
@@ -159,6 +160,13 @@ class MethodNotAllowed(GatewayError):
     def headers(self) -> list[tuple[str, str]]:
         """Return `Allow`, which RFC 9110 section 15.5.6 demands."""
         return [("Allow", ", ".join(self.allowed))]
+
+
+class IdempotencyConflict(GatewayError):
+    """The `Idempotency-Key` belongs to another request. `retry_after_s` while that one runs."""
+
+    status = 409
+    type = "idempotency_conflict"
 
 
 class RequestTooLarge(GatewayError):

@@ -42,7 +42,7 @@ PREFIXES = ("/api/v1/", "/v1/")
 MAX_URL_BYTES = 8 * 1024
 
 EXPOSED = (
-    "x-request-id, retry-after, retry-after-ms, x-ezkielyna-dropped, "
+    "x-request-id, retry-after, retry-after-ms, x-ezkielyna-dropped, idempotent-replayed, "
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
@@ -53,7 +53,9 @@ EVENT_STREAM = (
     ("Cache-Control", "no-cache"),
     ("X-Accel-Buffering", "no"),
 )
-PREFLIGHT_HEADERS = "Authorization, Content-Type, x-api-key, anthropic-version, anthropic-beta"
+PREFLIGHT_HEADERS = (
+    "Authorization, Content-Type, x-api-key, Idempotency-Key, anthropic-version, anthropic-beta"
+)
 
 _REASONS = {200: "OK", 204: "No Content"}
 
@@ -161,7 +163,7 @@ class Reply:
 class Call:
     """A complete API request as the pipeline gets it: what was asked, and the way back."""
 
-    __slots__ = ("body", "headers", "key", "method", "path", "query", "reply")
+    __slots__ = ("body", "headers", "idempotency_key", "key", "method", "path", "query", "reply")
 
     def __init__(
         self, method: str, path: str, query: str, headers: HTTPHeaders, body: bytes, reply: Reply
@@ -171,6 +173,7 @@ class Call:
         self.query = query
         self.headers = headers
         self.key = api_key(headers)
+        self.idempotency_key = headers.get("Idempotency-Key")
         self.body = body
         self.reply = reply
 

@@ -23,6 +23,7 @@ from ezkielyna.gateway.charge import Charge
 from ezkielyna.gateway.delegates import Call, Reply
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.idempotency import Idempotency, check, replay
 from ezkielyna.gateway.relay import ClientGone, MoneyEnded, PlainRelay, StreamRelay
 from ezkielyna.gateway.routing import Noted, Routing
 from ezkielyna.ledger.books import Ledger
@@ -42,6 +43,7 @@ class Pipeline:
         routing: Routing,
         upstream: Upstream,
         heartbeat: Heartbeat,
+        idempotency: Idempotency,
     ) -> None:
         self._authentication = authentication
         self._catalogue = catalogue
@@ -50,6 +52,7 @@ class Pipeline:
         self._routing = routing
         self._upstream = upstream
         self._heartbeat = heartbeat
+        self._idempotency = idempotency
         self.draining = False
 
     async def serve(self, endpoint: Endpoint, call: Call) -> None:
@@ -64,17 +67,40 @@ class Pipeline:
             raise
         async with self._admission.permit(ctx) as admitted:
             call.reply.add_headers(admitted.permit.standing.headers())
-            policy = self._catalogue.policies[ctx.plan.billing]
-            charge = Charge(ctx, policy, identity.spending)
-            await charge.reserve(self._ledger)
-            answer = None
-            async with Settled(charge, admitted) as settled:
-                answer = await self._attempt(ctx, call.reply, charge, settled)
-            deliver(call.reply, answer)
+            charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing], identity.spending)
+            if call.idempotency_key is None:
+                deliver(call.reply, await self._charged(ctx, call.reply, charge, admitted))
+            else:
+                await self._once(ctx, call.idempotency_key, call.reply, charge, admitted)
+
+    async def _charged(
+        self, ctx: RequestContext, reply: Reply, charge: Charge, admitted: Admitted
+    ) -> bytes | None:
+        """Reserve, attempt and settle; return a plain answer's body."""
+        await charge.reserve(self._ledger)
+        async with Settled(charge, admitted) as settled:
+            return await self._attempt(ctx, reply, charge, settled)
+        return None
+
+    async def _once(
+        self, ctx: RequestContext, key: str, reply: Reply, charge: Charge, admitted: Admitted
+    ) -> None:
+        """Answer a plain request that has a key of its own; an equal one came before, or not."""
+        limits = self._catalogue.providers[ctx.model.provider].settings.time_limits
+        async with self._idempotency.claim(ctx, key, limits.total_s) as claim:
+            if claim.kept is not None:
+                replay(reply, claim.kept)
+                return
+            answer = await self._charged(ctx, reply, charge, admitted)
+            assert answer is not None
+            await claim.keep(answer)
+            reply.answer(answer)
 
     def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
         """Return the context of a request that is well-formed and allowed."""
         request = REQUESTS[endpoint].parse(call.body)
+        if call.idempotency_key is not None:
+            check(call.idempotency_key, request)
         model = self._catalogue.model(request.model)
         plan = self._admission.plan(identity.account)
         self._admission.allow(identity.account, identity.key, plan, model)

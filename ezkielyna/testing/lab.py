@@ -34,6 +34,9 @@ from ezkielyna.testing.processes import Serving
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of tests
 
+LISTENING = "0A"
+"""TCP_LISTEN in /proc/net/tcp, see proc_pid_net(5)."""
+
 CONFIGURATION = """
 plugins = ["openai"]
 
@@ -210,14 +213,16 @@ class Line:
         self.writer.write(request(method, path, key))
         return await self.answer(bodiless=method == "HEAD")
 
-    async def post(self, key: str, body: Any, path: str = "/v1/chat/completions") -> Answer:
-        """Send JSON and return the answer."""
-        self.send(key, body, path)
+    async def post(
+        self, key: str, body: Any, path: str = "/v1/chat/completions", **headers: str
+    ) -> Answer:
+        """Send JSON and return the answer; underscores in names of headers become hyphens."""
+        self.send(key, body, path, **headers)
         return await self.answer()
 
-    def send(self, key: str, body: Any, path: str = "/v1/chat/completions") -> None:
+    def send(self, key: str, body: Any, path: str = "/v1/chat/completions", **headers: str) -> None:
         """Send JSON and wait for nothing."""
-        self.writer.write(request("POST", path, key, orjson.dumps(body)))
+        self.writer.write(request("POST", path, key, orjson.dumps(body), **headers))
 
     async def head(self) -> Answer:
         """Return the head of the next answer; raises IncompleteReadError where there is none."""
@@ -247,22 +252,35 @@ class Line:
         await self.reader.readline()
 
 
-def request(method: str, path: str, key: str = "", body: bytes = b"") -> bytes:
+def request(method: str, path: str, key: str = "", body: bytes = b"", **headers: str) -> bytes:
     """Return a request as bytes."""
     lines = [f"{method} {path} HTTP/1.1", "Host: lab"]
     if key:
         lines.append(f"Authorization: Bearer {key}")
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def listeners(url: str) -> int:
+    """Return how many processes accept connections at this address, by the system's table."""
+    port = urlsplit(url).port
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == LISTENING for row in rows)
+
+
 async def post(
-    url: str, key: str, body: Any, path: str = "/v1/chat/completions", within_s: float = 30.0
+    url: str,
+    key: str,
+    body: Any,
+    path: str = "/v1/chat/completions",
+    within_s: float = 30.0,
+    **headers: str,
 ) -> Answer:
     """Send JSON on a connection of its own and return the answer."""
     async with asyncio.timeout(within_s), await Line.open(url) as line:
-        return await line.post(key, body, path)
+        return await line.post(key, body, path, **headers)
 
 
 @dataclass(frozen=True)
