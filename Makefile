@@ -1,10 +1,12 @@
 # The commands of this project; `make help` lists them.
 PYTHON ?= python3
+WORKERS ?= 3
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(wildcard plugins/*/))
 EDITABLE := -e . $(PLUGINS:%=-e %)
+TESTING := --numprocesses=$(WORKERS) --dist=worksteal -q
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .PHONY: help install serve test check bench lock docs soak
@@ -30,14 +32,14 @@ install: $(VENV)/.installed ## make .venv with the core and every plugin
 serve: $(VENV)/.installed ## run the gateway with simulated models; PORT=9000 moves it
 	@$(BIN)/ezkielyna serve --demo --port $(PORT)
 
-test: $(VENV)/.installed-test ## run the whole suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test ## run the whole suite; WORKERS=1 in one process
+	$(BIN)/python -m pytest $(TESTING)
 
 check: $(VENV)/.installed-test ## format, lint, strict types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTING)
 
 bench: $(VENV)/.installed-test ## the benchmark table
 	$(BIN)/python -m benchmarks
@@ -47,5 +49,5 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 
 lock: $(BIN)/python ## write the locked requirements anew; UPGRADE=--upgrade takes newer versions
 	$(PIP) install uv
-	$(COMPILE) --extra embedded --extra build --output-file requirements.txt
+	$(COMPILE) --extra embedded --extra build --extra plugins --output-file requirements.txt
 	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt
