@@ -128,8 +128,11 @@ class Ledger:
     async def close(self) -> None:
         """Settle what has ended and give the leases back, within `CLOSE_S`.
 
-        What cannot be finished stays in the journal for a sibling or the next start.
+        What cannot be finished stays in the journal for a sibling or the next start. Nothing
+        happens where the ledger is not open.
         """
+        if not self._running:
+            return
         self._running = False
         for task in self._tasks:
             task.cancel()

@@ -79,3 +79,13 @@ async def test_an_empty_account_is_refused_without_a_retry(
         with pytest.raises(InsufficientBalance) as refused:
             await ledger.reserve(accepted(account, f"req_{1}"), 5 * CENT, 2 * CENT)
         assert refused.value.retry_after_s is None
+
+
+async def test_closing_what_is_not_open_does_nothing(database: Database, tmp_path: Path) -> None:
+    ledger = Ledger(database, tmp_path)
+    assert not ledger.ready
+    await ledger.close()
+    await ledger.open()
+    await ledger.close()
+    await ledger.close()
+    assert not ledger.ready
