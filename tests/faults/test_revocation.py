@@ -55,17 +55,18 @@ async def test_revocation_suspension_expiry_and_credit_reach_every_worker(lab: L
         assert {answer.status for answer in await ask(lines, bob.key)} == {200}
         assert {answer.status for answer in await ask(lines, poor.key)} == {402}
 
-        done_at = await command(lab, "accounts", "credit", poor.email, "1", "--reason", "test")
-        await until(lines, poor.key, done_at, lambda answer: answer.status == 200)
-
-        done_at = await command(lab, "keys", "revoke", ann.key_id)
-        for answer in await until(lines, ann.key, done_at, lambda answer: answer.status == 401):
+        credited, revoked, suspended = await asyncio.gather(
+            command(lab, "accounts", "credit", poor.email, "1", "--reason", "test"),
+            command(lab, "keys", "revoke", ann.key_id),
+            command(lab, "accounts", "suspend", bob.email),
+        )
+        for answer in await until(lines, ann.key, revoked, lambda answer: answer.status == 401):
             assert answer.error == "invalid_api_key"
             assert "revoked" in answer.document["error"]["message"]
-
-        done_at = await command(lab, "accounts", "suspend", bob.email)
-        for answer in await until(lines, bob.key, done_at, lambda answer: answer.status == 403):
+        for answer in await until(lines, bob.key, suspended, lambda answer: answer.status == 403):
             assert answer.error == "account_suspended"
+        await until(lines, poor.key, credited, lambda answer: answer.status == 200)
+
         done_at = await command(lab, "accounts", "resume", bob.email)
         await until(lines, bob.key, done_at, lambda answer: answer.status == 200)
 

@@ -5,13 +5,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from ezkielyna.testing.dialect import DONE, chunk, usage_chunk
-from ezkielyna.testing.lab import Lab, Line, Payer
+from ezkielyna.testing.lab import Lab, Line, Payer, listeners
 from ezkielyna.testing.processes import Serving
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn
 
@@ -84,28 +85,33 @@ async def _round(
     lab: Lab, gateway: Serving, payer: Payer, seen: dict[str, str], number: int
 ) -> None:
     """Kill a worker under streams and wait until its sibling has finished for it."""
-    lines = await asyncio.gather(*(Line.open(gateway.url) for _ in range(STREAMS)))
-    names = [f"{number}-{position}" for position in range(STREAMS)]
+    async with AsyncExitStack() as stack:
+        lines = [
+            await stack.enter_async_context(await Line.open(gateway.url)) for _ in range(STREAMS)
+        ]
+        seen.update(await _started(lines, payer, number))
+        reading = [asyncio.create_task(_whole(line.chunks())) for line in lines]
+        await asyncio.sleep(KILL_AFTER_S)
+        os.kill(gateway.children()[number % 2], signal.SIGKILL)
+        killed = time.monotonic()
+        whole = await asyncio.gather(*reading)
+        assert not all(whole), "the kernel gave every stream to the other worker"
+    await lab.usages(len(seen), within_s=killed + 10 - time.monotonic())
+    while listeners(gateway.url) < 2 or len(lab.journals) != 2:
+        assert time.monotonic() < killed + 15
+        await asyncio.sleep(0.05)
+
+
+async def _started(lines: list[Line], payer: Payer, number: int) -> dict[str, str]:
+    """Start a stream on every connection; return the request ids by the names of the streams."""
+    names = [f"{number}-{position}" for position in range(len(lines))]
     for name, line in zip(names, lines, strict=True):
         body = {"messages": [{"role": "user", "content": "Talk"}], "user": name}
         line.send(payer.key, {"model": "gpt-lab", "stream": True, "max_tokens": 2000, **body})
-    heads = await asyncio.gather(*(line.head() for line in lines))
+    heads = [await line.head() for line in lines]
     assert {head.status for head in heads} == {200}
-    seen.update(
-        (name, head.headers["x-request-id"]) for name, head in zip(names, heads, strict=True)
-    )
-    reading = [asyncio.create_task(_whole(line.chunks())) for line in lines]
-    await asyncio.sleep(KILL_AFTER_S)
-    os.kill(gateway.children()[number % 2], signal.SIGKILL)
-    killed = time.monotonic()
-    whole = await asyncio.gather(*reading)
-    assert not all(whole), "the kernel gave every stream to the other worker"
-    await lab.usages(len(seen), within_s=killed + 10 - time.monotonic())
-    while len(gateway.children()) < 2 or len(lab.journals) != 2:
-        assert time.monotonic() < killed + 15
-        await asyncio.sleep(0.05)
-    for line in lines:
-        line.writer.close()
+    ids = [head.headers["x-request-id"] for head in heads]
+    return dict(zip(names, ids, strict=True))
 
 
 async def _whole(chunks: AsyncIterator[bytes]) -> bool:
