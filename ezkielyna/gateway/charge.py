@@ -101,7 +101,7 @@ class Charge:
         try:
             reservation = await ledger.reserve(self.record, promised, least)
         except BaseException:
-            spending.end(promised, 0)
+            spending.reduce(promised, 0)
             raise
         self._promised = spending.reduce(promised, reservation.amount)
         return reservation
@@ -189,7 +189,7 @@ class Charge:
         if usage is not None:
             record.usage, record.bill = usage, self._bill(usage)
         if self._spending is not None:
-            self._spending.end(self._promised, record.bill.cost)
+            self._spending.end(self._promised, record.bill.cost, record.started_at)
         if self._reservation is not None:
             self._reservation.settle()
         return usage

@@ -5,15 +5,18 @@ what its running requests may still cost. The last two are exact at any moment; 
 again every two seconds, so of other workers a process knows what ended about four seconds ago and
 nothing of what runs. Within one worker a limit is therefore exact, to the piece of a stream that
 arrives between two questions for money; with several it can be passed by what the others spend in
-that time. Spending that a process could not settle for more than an hour, because the database was
-away, is noticed within the next hour.
+that time.
+
+Roll-ups of hours that are long over are one for all processes, and a key may be years old: what
+began before the horizon, the start of the last full hour, is read for all processes together, once
+an hour. So what is settled more than an hour late is noticed within the next hour.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from ezkielyna.contract.context import Key
@@ -21,6 +24,7 @@ from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import Nano, usd
 
 RETRY_S = 1.0
+HOUR_S = 3600
 
 
 class SpendingStore(Protocol):
@@ -30,27 +34,28 @@ class SpendingStore(Protocol):
         self,
         ids: Iterable[str],
         *,
-        besides: str,
+        besides: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Mapping[str, Nano]:
-        """Return what keys spent in a half-open range of hours, by all processes but one."""
+        """Return what keys spent in a half-open range of hours, by all processes or all but one."""
 
 
 class Spending:
     """One key's limit, and what this process knows to count against it. All in nano-dollars."""
 
-    __slots__ = ("earlier", "here", "horizon", "limit", "promised", "recent")
+    __slots__ = ("_by_hour", "earlier", "here", "horizon", "limit", "promised", "recent")
 
     def __init__(self, limit: Nano) -> None:
         self.limit = limit
-        self.horizon: datetime | None = None
+        self.horizon = -1
         self.earlier: Nano = 0
-        """Settled by others, of requests that began before the horizon."""
+        """Settled by anybody, of requests that began before the horizon, an hour since 1970."""
         self.recent: Nano = 0
         """Settled by others, of later requests."""
         self.here: Nano = 0
-        """Ended in this process, ever since it started."""
+        """Ended in this process, but for what is settled as earlier."""
+        self._by_hour: dict[int, Nano] = {}
         self.promised: Nano = 0
         """The most that this process's running requests may cost."""
 
@@ -85,10 +90,18 @@ class Spending:
         self.promised -= promised - to
         return to
 
-    def end(self, promised: Nano, cost: Nano) -> None:
-        """Note what a request cost."""
+    def end(self, promised: Nano, cost: Nano, started_at: float) -> None:
+        """Note what a request cost that began at this time, in Unix seconds."""
         self.promised -= promised
         self.here += cost
+        hour = int(started_at // HOUR_S)
+        self._by_hour[hour] = self._by_hour.get(hour, 0) + cost
+
+    def move(self, horizon: int, earlier: Nano) -> None:
+        """Take what is settled of hours before the horizon; it includes what was ended here."""
+        self.horizon, self.earlier = horizon, earlier
+        for hour in [hour for hour in self._by_hour if hour < horizon]:
+            self.here -= self._by_hour.pop(hour)
 
     @property
     def explanation(self) -> str:
@@ -115,30 +128,22 @@ class Spendings:
         return self._known[key.id]
 
     async def refresh(self, keys: Iterable[Key]) -> None:
-        """Read what others settled for these keys; raises StorageError.
-
-        Hours that are long over are read once an hour: a key may be years old.
-        """
+        """Read what was settled for these keys; raises StorageError."""
         limits = {key.id: key.limit for key in keys if key.limit is not None}
         if not limits:
             return
-        hour = datetime.fromtimestamp(self._now(), UTC).replace(minute=0, second=0, microsecond=0)
-        horizon = hour - timedelta(hours=1)
+        horizon = int(self._now() // HOUR_S) - 1
+        hour = datetime.fromtimestamp(horizon * HOUR_S, UTC)
         stale = [id_ for id_ in limits if self._horizon(id_) != horizon]
-        earlier = await self._sums(stale, until=horizon) if stale else {}
-        recent = await self._sums(limits, since=horizon)
+        earlier = await self._store.spent(stale, until=hour) if stale else {}
+        recent = await self._store.spent(limits, besides=self._process, since=hour)
         for id_, limit in limits.items():
             spending = self._known.setdefault(id_, Spending(limit))
             spending.limit = limit
             spending.recent = recent.get(id_, 0)
             if id_ in stale:
-                spending.horizon, spending.earlier = horizon, earlier.get(id_, 0)
+                spending.move(horizon, earlier.get(id_, 0))
 
-    def _horizon(self, id_: str) -> datetime | None:
+    def _horizon(self, id_: str) -> int:
         known = self._known.get(id_)
-        return None if known is None else known.horizon
-
-    async def _sums(
-        self, ids: Iterable[str], *, since: datetime | None = None, until: datetime | None = None
-    ) -> Mapping[str, Nano]:
-        return await self._store.spent(ids, besides=self._process, since=since, until=until)
+        return -1 if known is None else known.horizon

@@ -123,11 +123,11 @@ class Keys:
         self,
         ids: Iterable[str],
         *,
-        besides: str,
+        besides: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> dict[str, Nano]:
-        """Return what keys spent in a half-open range of hours, by all processes but one."""
+        """Return what keys spent in a half-open range of hours, by all processes or all but one."""
         return await spent_by_key(self._database, ids, besides=besides, since=since, until=until)
 
     async def list(self, account_id: str) -> Sequence[KeyRecord]:

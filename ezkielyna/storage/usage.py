@@ -103,16 +103,18 @@ async def spent_by_key(
     database: Database,
     keys: Iterable[str],
     *,
-    besides: str,
+    besides: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> dict[str, Nano]:
-    """Return what keys spent in a half-open range of hours, by all processes but one.
+    """Return what keys spent in a half-open range of hours, by all processes or all but one.
 
     Keys that spent nothing are left out.
     """
     hours = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
-    match: Document = {"key": {"$in": list(keys)}, "process": {"$ne": besides}}
+    match: Document = {"key": {"$in": list(keys)}}
+    if besides is not None:
+        match["process"] = {"$ne": besides}
     if hours:
         match["hour"] = hours
     group = {"$group": {"_id": "$key", "cost": {"$sum": "$cost"}}}

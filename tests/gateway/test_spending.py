@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import nano
 from ezkielyna.gateway.spending import Spending
+from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
@@ -148,6 +149,31 @@ async def test_a_key_without_a_limit_costs_no_further_command(gateways: Gateways
             assert gateway.database.commands.count("aggregate") == commands
 
 
+async def test_compacted_hours_count_once(gateways: Gateways) -> None:
+    """Nothing is doubled or lost while hours pass, roll-ups are merged, and others spend."""
+    async with ScriptedUpstream(PAINTING) as upstream, gateways(upstream.url) as gateway:
+        record, key = await Keys(gateway.database, SECRET).create(
+            gateway.account, name="limited", limit=nano("1")
+        )
+        assert (await post(gateway.url, key, IMAGE, IMAGES)).status == 200
+        assert await _room(gateway, key) == nano("0.96")
+        await _spent_elsewhere(gateway.database, record.id, nano("0.04"), 0)
+        async with asyncio.timeout(5):
+            while await gateway.database["usage_hourly"].count_documents({"key": record.id}) < 2:
+                await asyncio.sleep(0.05)
+        authentication = gateway.app._authentication
+        for hours in range(4):
+            clock = time.time() + hours * 3600
+            authentication._spendings._now = lambda clock=clock: clock
+            await authentication.refresh()
+            assert await _room(gateway, key) == nano("0.92"), hours
+            await compact(gateway.database, datetime.fromtimestamp(clock - 2 * 3600, UTC))
+            await authentication.refresh()
+            assert await _room(gateway, key) == nano("0.92"), hours
+        merged = gateway.database["usage_hourly"].find({"key": record.id})
+        assert [document["process"] async for document in merged].count("*") == 2
+
+
 async def _room(gateway: RunningGateway, key: str) -> int:
     identity = await gateway.app._authentication.identify(key)
     assert identity.spending is not None
@@ -161,6 +187,10 @@ async def _spent_elsewhere(database: Database, key: str, cost: int, hours_ago: i
             "_id": f"acc:{key}:m:e:{hours_ago}:other",
             "account": "acc",
             "key": key,
+            "model": "m",
+            "endpoint": "e",
+            "requests": Int64(1),
+            "errors": Int64(0),
             "hour": hour,
             "process": "other",
             "cost": Int64(cost),
@@ -189,9 +219,9 @@ def test_requests_that_pay_no_more_than_promised_never_pass_it(
         promised = spending.extend(promised, extension)
         running.append((promised, int(promised * share)))
         if len(running) > 3:
-            spending.end(*running.pop(0))
+            spending.end(*running.pop(0), started_at=0.0)
         assert spending.left >= 0
     for promised, cost in running:
-        spending.end(promised, cost)
+        spending.end(promised, cost, started_at=0.0)
     assert spending.promised == 0
     assert spending.here <= limit
