@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from ezkielyna_redis.scripts import Script
+from ezkielyna_redis.scripts import SCRIPTS, Script
 
 LIMIT_S = 0.05
 """The longest a call may take."""
@@ -216,6 +216,10 @@ async def linked(
     try:
         async with asyncio.timeout(limit_s):
             await connection.connect()
+            # Loaded beforehand, so that a first correction is not overtaken on its second way.
+            for script in SCRIPTS:
+                await connection.send_command("SCRIPT", "LOAD", script.source)
+                await connection.read_response()
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

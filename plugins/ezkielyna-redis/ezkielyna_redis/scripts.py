@@ -40,6 +40,7 @@ ADMIT = Script("admit", keys=2)
 CORRECT = Script("correct", keys=2)
 HOLD = Script("hold", keys=1)
 HEARTBEAT = Script("heartbeat", keys=1)
+SCRIPTS = (ADMIT, CORRECT, HOLD, HEARTBEAT)
 
 SERVER_TIME = packed(b"")
 """The first argument of every script: take the time from the server."""
