@@ -41,6 +41,9 @@ check: $(VENV)/.installed-test ## format, lint, strict types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(TESTING)
 
+soak: $(VENV)/.installed-test ## the long runs: crash points, kills, ten thousand examples
+	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest tests/ledger tests/faults plugins
+
 bench: $(VENV)/.installed-test ## the benchmark table
 	$(BIN)/python -m benchmarks
 

@@ -69,7 +69,7 @@ class App:
             self._catalogue,
             max_body=settings.server.max_body,
         )
-        names = sorted(self._catalogue.models)
+        names = list(self._catalogue.models)
         self.router = ApiRouter(api, pages(settings.server.address, lambda: names, self._obstacle))
 
     @property

@@ -25,6 +25,10 @@ class Page(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
 
+    def head(self) -> None:
+        """Answer as GET does; Tornado leaves the body out."""
+        self.get()
+
     def write_error(self, status_code: int, **_: Any) -> None:
         """Show what went wrong as a page."""
         self.render("error.html", status=status_code, reason=self._reason)

@@ -71,7 +71,6 @@ async def test_what_is_missing_is_a_page_of_its_own(
         assert (await line.get("/healthz")).status == 200
 
 
-@pytest.mark.xfail(reason="pages have no `head`: they answer 405", strict=True)
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
 async def test_head_has_the_head_of_get(
     gateways: Gateways, wire: dict[str, Any], path: str
