@@ -1,6 +1,6 @@
 """Ezkielyna: an OpenAI-compatible LLM gateway. What is exported here is the contract of plugins."""
 
-from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Account, Gateway, Key, Model, Plan, RequestContext
 from ezkielyna.contract.errors import (
     GatewayError,
@@ -29,7 +29,7 @@ from ezkielyna.contract.requests import (
     EmbeddingRequest,
     ImageRequest,
 )
-from ezkielyna.contract.usage import Usage, chat_usage
+from ezkielyna.contract.usage import Bucket, Usage, chat_usage
 from ezkielyna.wire.sse import Event, EventReader
 
 __version__ = "0.1.0"
@@ -40,6 +40,8 @@ __all__ = [
     "Bill",
     "BillLine",
     "BillingPolicy",
+    "BillingSettings",
+    "Bucket",
     "ChatRequest",
     "CompletionRequest",
     "Delivered",

@@ -21,7 +21,7 @@ import pluggy
 
 from ezkielyna import defaults
 from ezkielyna.contract import hookspecs
-from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Gateway
 from ezkielyna.contract.limiter import RateLimiter
 from ezkielyna.contract.provider import Provider, ProviderSettings
@@ -261,6 +261,8 @@ def _unfit(class_: Any, base: type) -> str:
         return f"{class_.__name__} is abstract; write {missing}"
     if issubclass(class_, Provider) and not issubclass(class_.Settings, ProviderSettings):
         return f"{class_.__name__}.Settings must be a subclass of ProviderSettings"
+    if issubclass(class_, BillingPolicy) and not issubclass(class_.Settings, BillingSettings):
+        return f"{class_.__name__}.Settings must be a subclass of BillingSettings"
     return ""
 
 

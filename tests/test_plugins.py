@@ -117,6 +117,12 @@ def test_hook_register_billing_policies(install: Install) -> None:
     assert set(loaded("flat").billing) == {"per-token", "flat"}
 
 
+def test_settings_of_a_policy_are_settings(install: Install) -> None:
+    install("odd", BILLING.replace('kind = "flat"', 'kind = "flat"\n    Settings = dict'))
+    [fault] = refused("odd")
+    assert "Flat.Settings must be a subclass of BillingSettings" in fault.reason
+
+
 TRACE = """
 import builtins
 from ezkielyna import hookimpl

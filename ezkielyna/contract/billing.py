@@ -5,16 +5,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from pydantic import BaseModel, ConfigDict
+
 from ezkielyna.contract.context import RequestContext
 from ezkielyna.contract.money import Bill, Nano
 from ezkielyna.contract.usage import Usage
 
 
+class BillingSettings(BaseModel):
+    """The settings of a billing policy; a kind adds fields by subclassing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class BillingPolicy(ABC):
-    """Prices usage. Pure: the same context and usage always give the same bill."""
+    """Prices usage. Pure: the same context and usage always give the same bill.
+
+    One object is made of every `[billing.NAME]` table, and one without settings of its own for a
+    kind that a plan names itself.
+    """
 
     kind: ClassVar[str]
-    """The word that `[plans.NAME] billing = …` selects."""
+    """The word that `[billing.NAME] kind = …` or `[plans.NAME] billing = …` selects."""
+
+    class Settings(BillingSettings):
+        """The settings of this kind; `extra="forbid"` names a misspelt key at start-up."""
+
+    def __init__(self, settings: BillingSettings | None = None) -> None:
+        self.settings = settings or self.Settings()
 
     @abstractmethod
     def quote(self, ctx: RequestContext) -> Nano:

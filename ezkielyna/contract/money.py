@@ -108,6 +108,18 @@ class Price:
         """Return the rate in force for a bucket."""
         return self._in_force[bucket]
 
+    def most(self, input_tokens: int, output_tokens: int, images: int) -> Nano:
+        """Return the price of this much, all of it at the worst rate, rounded up.
+
+        It is at least that of every usage with no more input, output and images in all.
+        """
+        exact = (
+            input_tokens * self.input_rate
+            + output_tokens * self.output_rate
+            + images * self._in_force["images"] * TOKENS_PER_RATE
+        )
+        return checked(-(-exact // TOKENS_PER_RATE))
+
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
         rates = self._in_force

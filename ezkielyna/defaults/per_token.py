@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import RequestContext
-from ezkielyna.contract.money import TOKENS_PER_RATE, Bill, Nano, checked
+from ezkielyna.contract.money import Bill, Nano
 from ezkielyna.contract.usage import Usage
 
 
@@ -19,13 +19,8 @@ class PerToken(BillingPolicy):
         It is at least the price of every usage with `input_total <= input_bound`,
         `output_total <= output_bound` and `images <= choices`.
         """
-        price = ctx.model.price
-        exact = (
-            ctx.input_bound * price.input_rate
-            + ctx.output_bound * price.output_rate
-            + ctx.request.choices() * price.rate("images") * TOKENS_PER_RATE
-        )
-        return checked(-(-exact // TOKENS_PER_RATE))
+        images = ctx.request.choices()
+        return ctx.model.price.most(ctx.input_bound, ctx.output_bound, images)
 
     def price(self, ctx: RequestContext, usage: Usage) -> Bill:
         """Return the bill at the price that the context carries."""

@@ -5,13 +5,13 @@ Built once at start-up; nothing in it changes afterwards, so the request path re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import Key, Model, Plan, covers
@@ -22,12 +22,14 @@ from ezkielyna.plugins import Registries, blaming
 from ezkielyna.settings import Fault, Refused, Settings, SettingsRefused, dotted, explained
 
 Document = dict[str, Any]
+S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What can be served. Every model names a provider that is here, every plan a limiter and a
-    billing policy that are here, by kind.
+    """What can be served. Every model names a provider that is here, every plan a limiter by its
+    kind and a billing policy by its table's name or its kind.
     """
 
     providers: Mapping[str, Provider]
@@ -125,12 +127,30 @@ def _provider(
     if class_ is None:
         faults.append(_no_such(settings, ("providers", name, "kind"), kind, registries.providers))
         return None
+    return _configured(
+        settings,
+        ("providers", name),
+        class_.Settings,
+        table,
+        faults,
+        lambda chosen: registries.make(class_, name, chosen),
+    )
+
+
+def _configured(
+    settings: Settings,
+    at: tuple[str, ...],
+    shape: type[S],
+    table: Document,
+    faults: list[Fault],
+    make: Callable[[S], T],
+) -> T | None:
+    """Return what is made of the table at this place; None where that is a fault."""
     try:
-        chosen = class_.Settings.model_validate(table)
-        return registries.make(class_, name, chosen)
+        return make(shape.model_validate(table))
     except ValidationError as error:
-        for path, reason in explained(error, class_.Settings, table).items():
-            place = ("providers", name, *path)
+        for path, reason in explained(error, shape, table).items():
+            place = (*at, *path)
             faults.append(Fault(settings.origin(*place), dotted(place), reason))
     except Refused as refused:
         faults.extend(refused.faults)
@@ -164,9 +184,14 @@ def _dangling(settings: Settings, registries: Registries) -> Iterator[Fault]:
         if plan.limiter not in registries.limiters:
             place = ("plans", name, "limiter")
             yield _no_such(settings, place, plan.limiter, registries.limiters)
-        if plan.billing not in registries.billing:
+        if plan.billing not in settings.billing and plan.billing not in registries.billing:
             place = ("plans", name, "billing")
-            yield _no_such(settings, place, plan.billing, registries.billing)
+            there = ", ".join([*settings.billing, *registries.billing])
+            reason = (
+                f"there is no [billing.{plan.billing}], and no plugin named in `plugins` offers "
+                f"such a kind; tables and kinds are: {there}"
+            )
+            yield Fault(settings.origin(*place), dotted(place), reason)
 
 
 def _no_such(
@@ -196,15 +221,33 @@ def _limiters(
 def _policies(
     settings: Settings, registries: Registries, faults: list[Fault]
 ) -> Mapping[str, BillingPolicy]:
-    """Return one policy of every kind that a plan uses."""
+    """Return one policy of every table, and of every kind that a plan names without a table."""
     made: dict[str, BillingPolicy] = {}
-    kinds = {plan.billing for plan in settings.plans.values()}
-    for kind in sorted(kinds & set(registries.billing)):
-        try:
-            made[kind] = registries.make(registries.billing[kind])
-        except Refused as refused:
-            faults.extend(refused.faults)
+    kinds = {plan.billing for plan in settings.plans.values()} & set(registries.billing)
+    for name in sorted(kinds | set(settings.billing)):
+        policy = _policy(settings, registries, name, faults)
+        if policy is not None:
+            made[name] = policy
     return MappingProxyType(made)
+
+
+def _policy(
+    settings: Settings, registries: Registries, name: str, faults: list[Fault]
+) -> BillingPolicy | None:
+    table = dict(settings.billing.get(name, {"kind": name}))
+    kind = table.pop("kind")
+    class_ = registries.billing.get(kind)
+    if class_ is None:
+        faults.append(_no_such(settings, ("billing", name, "kind"), kind, registries.billing))
+        return None
+    return _configured(
+        settings,
+        ("billing", name),
+        class_.Settings,
+        table,
+        faults,
+        lambda chosen: registries.make(class_, chosen),
+    )
 
 
 def _document(model: Model) -> Document:

@@ -119,7 +119,7 @@ class Charge:
         answer is what the ledger allows a stream to be short of.
         """
         assert self._reservation is not None
-        if self._ctx.model.price.free:
+        if not self._quote(progress + UNASKED):
             return progress + UNASKED
         target = progress + STREAM_SLICE
         wanted = self._quote(target)

@@ -105,9 +105,11 @@ def _unpriced(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _without_kind(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:
-    for name, table in _tables(tree, "providers"):
-        if not isinstance(table.get("kind"), str):
-            yield ("providers", name, "kind"), 'is missing; write kind = "…", as a plugin offers it'
+    for section in ("providers", "billing"):
+        for name, table in _tables(tree, section):
+            if not isinstance(table.get("kind"), str):
+                reason = 'is missing; write kind = "…", as a plugin offers it'
+                yield (section, name, "kind"), reason
 
 
 def _without_plan(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -154,7 +154,9 @@ class PlanSettings(Section):
     tpd: Count = Field(0, description="tokens a day")
     concurrency: Count = Field(20, description="requests at once")
     models: Names = Field(("*",), description="names, or prefix patterns such as gpt-4o*")
-    billing: str = Field("per-token", description="kind of billing policy")
+    billing: str = Field(
+        "per-token", description="name of a [billing.…] table, or kind of billing policy"
+    )
     limiter: str = Field("memory", description="kind of rate limiter")
 
     def plan(self, name: str) -> Plan:
@@ -232,6 +234,11 @@ class Settings(Section):
         "keys are that kind's",
     )
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="public models")
+    billing: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="billing policies by a name of your own; `kind` is what a plugin offers, the "
+        "other keys are that kind's",
+    )
     plans: dict[str, PlanSettings] = Field(
         default_factory=lambda: {"default": PlanSettings()}, description="what accounts may do"
     )

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ezkielyna.contract.billing import BillingPolicy
+from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Key, Plan
 from ezkielyna.contract.errors import ModelNotFound
 from ezkielyna.contract.limiter import RateLimiter
@@ -48,7 +48,7 @@ class Greedy(BillingPolicy):
 
     kind = "greedy"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: BillingSettings | None = None) -> None:
         raise RuntimeError("no")
 
     quote = price = cast(Any, None)
