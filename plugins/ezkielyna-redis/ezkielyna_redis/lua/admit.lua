@@ -10,8 +10,9 @@ local slots, hold = tonumber(ARGV[7]), tonumber(ARGV[8])
 local requests, minute, day = moments(KEYS[1])
 
 -- Further ahead no request can bring it: a clock went back, or the plan has changed.
-if interval > 0 then
-  requests = math.min(requests, now + burst + interval)
+if interval > 0 and requests > now + burst + interval then
+  requests = now + burst + interval
+  keep(KEYS[1], requests, minute, day)
 end
 
 -- A whole bucket takes a request of any size: else the largest would wait for ever.

@@ -1,0 +1,188 @@
+"""Limits that several processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ezkielyna import Account, Key, Plan, RateLimited, Usage
+from ezkielyna.testing.redis_server import RedisServer
+
+HOLDER = Path(__file__).parent / "holder.py"
+SLOTS = "ezkielyna:{acc_1}:slots"
+
+
+async def offer(limiter: Any, ctx: Any, per_second: float, until: float) -> list[float]:
+    """Ask as independent clients do; return when it was admitted."""
+    admitted, due = [], time.monotonic()
+    while (now := time.monotonic()) < until:
+        if now < due:
+            await asyncio.sleep(due - now)
+        due += random.expovariate(per_second)
+        try:
+            permit = await limiter.admit(ctx)
+        except RateLimited:
+            continue
+        admitted.append(time.monotonic())
+        await permit.close(None)
+    return admitted
+
+
+async def test_four_processes_hold_one_limit_and_use_it_up(limiters: Any, context: Any) -> None:
+    rpm, burst, seconds = 1200, 200, 6.0
+    ctx = context(Plan("p", rpm=rpm))
+    four = [await limiters() for _ in range(4)]
+    for number in range(burst):
+        await (await four[number % 4].admit(ctx)).close(None)
+    # The limit, three times over, on an empty burst.
+    start = time.monotonic()
+    until = start + seconds
+    times = await asyncio.gather(*(offer(one, ctx, 3 * rpm / 60 / 4, until) for one in four))
+    admitted = sorted(moment for list_ in times for moment in list_)
+    took = time.monotonic() - start
+    assert len(admitted) <= took * rpm / 60 + 1
+    assert len(admitted) >= 0.98 * seconds * rpm / 60
+    assert all(times)
+    for index, moment in enumerate(admitted):
+        window = sum(moment <= other < moment + 1 for other in admitted[index:])
+        assert window <= burst + rpm / 60
+
+
+async def test_tokens_hold_with_estimates_off_by_half(limiters: Any, context: Any) -> None:
+    tpm = 120_000
+    plan, chance = Plan("p", tpm=tpm), random.Random(5)
+    four = [await limiters() for _ in range(4)]
+    used, largest, start = 0, 0, time.monotonic()
+    while time.monotonic() < start + 3:
+        limiter = four[chance.randrange(4)]
+        estimate = chance.randrange(200, 4000)
+        try:
+            permit = await limiter.admit(context(plan, estimate))
+        except RateLimited:
+            await asyncio.sleep(0.005)
+            continue
+        real = round(estimate * chance.uniform(0.5, 1.5))
+        used, largest = used + real, max(largest, real)
+        await permit.close(Usage(input=real))
+    whole = tpm + tpm * (time.monotonic() - start) / 60
+    assert used <= whole + largest
+    assert used >= 0.95 * whole
+
+
+async def test_killed_processes_lose_their_slots(redis_server: RedisServer) -> None:
+    hold_s = 0.9
+    for _ in range(3):
+        holders = [
+            subprocess.Popen(
+                [sys.executable, str(HOLDER), redis_server.url, str(hold_s), "10"],
+                stdout=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        try:
+            got = [
+                int(await asyncio.to_thread(holder.stdout.readline))
+                for holder in holders
+                if holder.stdout is not None
+            ]
+            assert sum(got) == 10
+            await asyncio.sleep(1.5 * hold_s)
+            assert redis_server.command("ZCARD", SLOTS) == 10
+        finally:
+            for holder in holders:
+                holder.kill()
+                holder.wait()
+                assert holder.stdout is not None
+                holder.stdout.close()
+        await asyncio.sleep(1.2 * hold_s)
+        assert redis_server.command("EXISTS", SLOTS) == 0
+
+
+async def test_ten_slots_are_never_eleven(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    four = [await limiters() for _ in range(4)]
+    ctx = context(Plan("p", concurrency=10))
+    running = most = served = 0
+
+    async def ask(limiter: Any) -> None:
+        nonlocal running, most, served
+        for _ in range(20):
+            try:
+                permit = await limiter.admit(ctx)
+            except RateLimited:
+                await asyncio.sleep(0.002)
+                continue
+            running, served = running + 1, served + 1
+            most = max(most, running)
+            await asyncio.sleep(0.002)
+            running -= 1
+            await permit.close(None)
+
+    await asyncio.gather(*(ask(four[number % 4]) for number in range(24)))
+    assert most == 10
+    assert served > 50
+    await asyncio.sleep(0.05)
+    assert redis_server.command("ZCARD", SLOTS) == 0
+
+
+async def test_a_known_refusal_does_not_reach_redis(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    limiter, plan = await limiters(), Plan("p", rpm=6, tpm=1000)
+    await (await limiter.admit(context(plan, 1000))).close(Usage(input=1000))
+    for _ in range(2):
+        await refusals(limiter, context(plan, 10), 1)
+
+    def calls() -> int:
+        stats = redis_server.command("INFO", "commandstats").decode()
+        line = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
+        return int(line.split("calls=")[1].split(",")[0])
+
+    before = calls()
+    await refusals(limiter, context(plan, 10), 100)
+    assert calls() == before
+
+
+async def refusals(limiter: Any, ctx: Any, count: int) -> None:
+    for _ in range(count):
+        with pytest.raises(RateLimited) as error:
+            await limiter.admit(ctx)
+        assert error.value.retry_after_s
+        assert error.value.standing
+
+
+async def test_what_one_process_used_another_shows(limiters: Any, context: Any) -> None:
+    plan = Plan("p", rpm=60, tpm=1000)
+    one, other = await limiters(), await limiters()
+    first = await one.admit(context(plan, 100))
+    second = await other.admit(context(plan, 100))
+    assert second.standing.remaining_requests == 8
+    assert second.standing.remaining_tokens in (800, 801)
+    account, key = Account("acc_1", "a@b.c", "p"), Key("key_1", "acc_1", "k")
+    assert other.standing(account, key, plan).remaining_requests == 8
+    await first.close(None)
+    await second.close(None)
+
+
+async def test_everything_in_redis_expires(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    limiter, plan = await limiters(hold_s=1.0), Plan("p", rpm=600, tpm=60_000, concurrency=5)
+    held = await limiter.admit(context(plan, 500))
+    keys = redis_server.command("KEYS", "*")
+    assert len(keys) == 3
+    assert all(0 < redis_server.command("PTTL", key) <= 62_000 for key in keys)
+    await asyncio.sleep(1.6)
+    assert redis_server.command("ZCARD", SLOTS) == 1
+    await held.close(None)
+    await limiter.close()
+    await asyncio.sleep(1.2)
+    assert redis_server.command("KEYS", "*") == []
