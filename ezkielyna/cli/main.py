@@ -15,6 +15,7 @@ COMMANDS = {
     "accounts": "Create, list, credit, suspend and resume accounts.",
     "keys": "Create, list and revoke API keys.",
     "models": "List public models with route and prices.",
+    "prices": "Compare prices with the vendors' lists.",
     "plugins": "List plugins.",
     "usage": "Show what an account used.",
     "ledger": "Verify every balance from the documents.",
