@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pytest
 
 from ezkielyna.testing.dialect import DONE, chunk, usage_chunk
 from ezkielyna.testing.lab import Lab, Line, Payer, listeners
@@ -17,6 +18,7 @@ from ezkielyna.testing.processes import Serving
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn
 
 ROUNDS, STREAMS = 5, 20
+REPEATS = 20 if os.environ.get("EZKIELYNA_SOAK") else 1
 TOKENS, PACE_S = 90, 0.02
 KILL_AFTER_S = 1.3
 """Long enough for one note of progress, short enough for no stream to have ended."""
@@ -46,7 +48,8 @@ class Log:
         self.ended.add(name)
 
 
-async def test_no_stream_is_lost_or_billed_twice(lab: Lab) -> None:
+@pytest.mark.parametrize("repeat", range(REPEATS))
+async def test_no_stream_is_lost_or_billed_twice(lab: Lab, repeat: int) -> None:
     payer = await lab.account("100")
     log, seen = Log(), dict[str, str]()
     async with (
