@@ -19,7 +19,10 @@ CONNECT_S = 1.0
 """The longest a connection may take to open; no request waits for it."""
 
 RETRY_S = 0.05
-"""Between a lost connection and the attempt at the next one, while the breaker is closed."""
+"""Between two attempts to connect while the breaker is closed; the first is made at once."""
+
+MISSED_S = 0.25
+"""How long a connection may be gone before requests that miss it count as failures."""
 
 PROCESSES = packed(b"ezkielyna:{processes}")
 
@@ -48,6 +51,7 @@ class Remote:
         self._breaker = Breaker()
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
+        self._gone_at = 0.0
         self._offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self.link: Link | None = None
         self.processes = 0
@@ -88,7 +92,8 @@ class Remote:
         """
         link = self.link
         if link is None:
-            self._failed("there is no connection")
+            if time.monotonic() - self._gone_at > MISSED_S:
+                self._failed("there is no connection")
             raise Away
         future = link.call(script, count, tail, late)
         try:
@@ -108,10 +113,11 @@ class Remote:
         while True:
             link = self.link
             if link is None:
-                breaker, was_open = self._breaker, self._breaker.is_open
-                await asyncio.sleep(breaker.pause_s() if was_open else RETRY_S)
-                if breaker.is_open == was_open:
-                    await self._attempt()
+                if self._breaker.is_open:
+                    await asyncio.sleep(self._breaker.pause_s())
+                await self._attempt()
+                if self.link is None and not self._breaker.is_open:
+                    await asyncio.sleep(RETRY_S)
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), self._hold_s / 3)
@@ -149,6 +155,7 @@ class Remote:
     def _on_lost(self, _: str) -> None:
         if self.link is not None and self.link.lost:
             self.link = None
+            self._gone_at = time.monotonic()
             self._lost.set()
 
     def _failed(self, reason: str) -> None:
