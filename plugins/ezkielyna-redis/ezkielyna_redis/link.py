@@ -63,6 +63,7 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._calls: deque[Call] = deque()
         self._rest = b""
+        self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._transport: asyncio.Transport
@@ -150,7 +151,16 @@ class Link(asyncio.Protocol):
         self._calls.append(call)
         if self._timer is None:
             self._timer = self._loop.call_later(LIMIT_S - GRACE_S, self._look, None)
-        self._transport.write(head + call.tail)
+        # A system call is the dearest part of a call: what one turn of the loop says is one write.
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(head)
+        self._unsent.append(call.tail)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.lost:
+            self._transport.write(b"".join(unsent))
 
     def _answer(self, reply: bytes) -> None:
         call = self._calls.popleft()

@@ -78,7 +78,7 @@ async def test_tokens_hold_with_estimates_off_by_half(limiters: Any, context: An
 
 async def test_killed_processes_lose_their_slots(redis_server: RedisServer) -> None:
     hold_s = 0.9
-    for _ in range(3):
+    for _ in range(2):
         holders = [
             subprocess.Popen(
                 [sys.executable, str(HOLDER), redis_server.url, str(hold_s), "10"],
