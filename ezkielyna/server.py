@@ -106,8 +106,10 @@ async def drain(app: App, gateway: AnyListener, drain_s: float) -> None:
     running = app.router.running
     if running:
         await asyncio.wait(tuple(running), timeout=drain_s)
-    app.heartbeat.stop_all(Unavailable("This server stopped before the answer was complete."))
-    if running:
+    told = app.heartbeat.stop_all(
+        Unavailable("This server stopped before the answer was complete.")
+    )
+    if told and running:
         await asyncio.wait(tuple(running), timeout=CLOSE_GRACE_S)
     for task in tuple(running):
         task.cancel()

@@ -126,7 +126,7 @@ class Exchange(ABC):
     def delivered(self) -> Delivered:
         """Return what `feed` has handed on so far, for billing a stream that was cut."""
 
-    def tidy(self) -> None:
+    def tidy(self) -> None:  # noqa: B027 - most exchanges keep nothing
         """Give back memory that is not needed; called about once a second while a stream runs."""
 
     @abstractmethod

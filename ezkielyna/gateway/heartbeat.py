@@ -46,10 +46,12 @@ class Heartbeat:
         """Forget a stream."""
         self._streams.discard(stream)
 
-    def stop_all(self, error: GatewayError) -> None:
-        """End every stream, telling its client why."""
-        for stream in tuple(self._streams):
+    def stop_all(self, error: GatewayError) -> int:
+        """End every stream, telling its client why; return how many there were."""
+        streams = tuple(self._streams)
+        for stream in streams:
             stream.stop(error)
+        return len(streams)
 
     def _tick(self) -> None:
         self._timer = None

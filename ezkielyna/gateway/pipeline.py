@@ -9,6 +9,7 @@ leased.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Self
 
@@ -210,6 +211,8 @@ def ending(error: BaseException | None) -> tuple[Outcome, int]:
             return "upstream_failed", error.status
         case GatewayError():
             return "failed", error.status
+        case asyncio.CancelledError():  # the server stops, and the client is told so
+            return "failed", 503
         case _:
             return "failed", 500
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -12,10 +13,12 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from ezkielyna.storage.collection import Collection, Document, Session, documents_of, quietly
-from ezkielyna.storage.errors import StorageError, translated
+from ezkielyna.storage.errors import StorageAway, StorageError, translated
 from ezkielyna.storage.link import Link
 
 TRANSACTION_TRIES = 20
+AWAY_S = 2.0
+"""How long a transaction looks for a database that is away."""
 COMMIT_TRIES = 5
 BACKOFF_S = 0.005
 LONGEST_BACKOFF_S = 0.25
@@ -91,12 +94,15 @@ class Database:
     async def _attempts(
         self, session: Session, callback: Callable[[Session], Awaitable[_Result]]
     ) -> _Result:
-        attempt = 1
+        attempt, away_until = 1, time.monotonic() + AWAY_S
         while True:
             try:
                 return await self._attempt(session, callback)
             except StorageError as error:
                 if not error.transient or attempt == TRANSACTION_TRIES:
+                    raise
+                # A try that finds nobody takes as long as the driver looks for a server.
+                if isinstance(error, StorageAway) and time.monotonic() > away_until:
                     raise
             await asyncio.sleep(_backoff(attempt))
             attempt += 1
