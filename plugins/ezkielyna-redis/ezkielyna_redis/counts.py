@@ -70,19 +70,30 @@ class Debt:
 
 class Counts:
     """One account: moments as Redis last told them at `seen`, and ids of requests running here.
+    `corrections` is how often tokens were given back or charged on.
 
     While Redis is away the moments go on from there, so that an outage brings no second burst;
     `debt` is what Redis will be told afterwards.
     """
 
-    __slots__ = ("day", "debt", "keys", "minute", "requests", "running", "seen", "slots_key")
+    __slots__ = (
+        "corrections",
+        "day",
+        "debt",
+        "keys",
+        "minute",
+        "requests",
+        "running",
+        "seen",
+        "slots_key",
+    )
 
     def __init__(self, account: str) -> None:
         tag = account.encode()
         slots = b"ezkielyna:{%b}:slots" % tag
         self.keys = packed(b"ezkielyna:{%b}:counts" % tag, slots)
         self.slots_key = packed(slots)
-        self.requests = self.minute = self.day = self.seen = 0
+        self.requests = self.minute = self.day = self.seen = self.corrections = 0
         self.running: set[bytes] = set()
         self.debt: Debt | None = None
 

@@ -79,7 +79,7 @@ class RedisLimiter(RateLimiter):
 
     @property
     def degradation(self) -> str | None:
-        """Say why limits are held by this process alone; None while Redis answers."""
+        """Say that limits are held by this process alone; None while Redis answers."""
         return self._remote.trouble
 
     async def admit(self, ctx: RequestContext) -> Permit:
@@ -148,6 +148,7 @@ class RedisLimiter(RateLimiter):
             return
         now = remote.now()
         counts.shift(now, quota, minute, day)
+        counts.corrections += 1
         link = remote.link
         if link is not None:
             ids = (permit.id,) if held else ()
@@ -165,7 +166,8 @@ class RedisLimiter(RateLimiter):
         """Return the permit that Redis granted; raises RateLimited where it refused."""
         counts, quota = permit.counts, permit.quota
         granted, now, counts.requests, counts.minute, counts.day, running = map(int, reply.split())
-        counts.seen = now
+        # A reply that was under way while tokens were given back does not know of them.
+        counts.seen = now if counts.corrections == permit.corrections else 0
         self._remote.set_clock(now)
         if not granted:
             permit.closed = True
@@ -255,13 +257,23 @@ class RedisLimiter(RateLimiter):
 class SharedPermit(Permit):
     """A slot, and tokens charged on an estimate. Closing it again changes nothing."""
 
-    __slots__ = ("_limiter", "closed", "counts", "id", "quota", "standing", "tokens")
+    __slots__ = (
+        "_limiter",
+        "closed",
+        "corrections",
+        "counts",
+        "id",
+        "quota",
+        "standing",
+        "tokens",
+    )
 
     def __init__(
         self, limiter: RedisLimiter, counts: Counts, quota: Quota, tokens: int, id_: bytes
     ) -> None:
         self._limiter = limiter
         self.counts = counts
+        self.corrections = counts.corrections
         self.quota = quota
         self.tokens = tokens
         self.id = id_

@@ -39,8 +39,8 @@ class Tenant(Protocol):
 class Remote:
     """Calls Redis while it answers, and finds out when it does again.
 
-    `processes` is how many processes share the limits, as last known. `trouble` says since when
-    and why limits are held by this process alone; None while Redis answers.
+    `processes` is how many processes share the limits, as last known. `trouble` says that
+    limits are held by this process alone; None while Redis answers. The reason is in the log.
     """
 
     def __init__(self, url: str, process: bytes, tenant: Tenant, hold_s: float) -> None:
@@ -122,7 +122,7 @@ class Remote:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), self._hold_s / 3)
             if not link.lost:
-                with suppress(Away):
+                with suppress(Away, ValueError):
                     await self._beat(link, self._hold_s)
                     await self._tenant.refresh(link)
 
@@ -133,8 +133,8 @@ class Remote:
             link = await linked(self._make, CONNECT_S, self._on_lost)
             await self._beat(link, self._hold_s)
             await self._tenant.refresh(link)
-        except (Away, RedisError, OSError) as error:
-            # TimeoutError is an OSError. Messages of redis-py name hosts, never passwords.
+        except (Away, RedisError, OSError, ValueError) as error:
+            # TimeoutError is an OSError; ValueError is a reply of something that is no Redis.
             if link is not None:
                 link.fail(str(error))
             self._failed(str(error) or type(error).__name__)
@@ -162,7 +162,7 @@ class Remote:
         """Count a failure; say so once, when the breaker opens."""
         if not self._breaker.failed():
             return
-        self.trouble = f"Redis is away ({reason}): limits are held by each process alone"
-        logger.warning("%s, %d processes take a share each", self.trouble, self.processes)
+        self.trouble = "Redis is away: limits are held by each process alone"
+        logger.warning("%s, as one of %d last known (%s)", self.trouble, self.processes, reason)
         if self.link is not None:
             self.link.fail("the breaker opened")
