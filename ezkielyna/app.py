@@ -70,7 +70,8 @@ class App:
             max_body=settings.server.max_body,
         )
         names = list(self._catalogue.models)
-        self.router = ApiRouter(api, pages(settings.server.address, lambda: names, self._obstacle))
+        site = pages(settings.server.address, lambda: names, self._obstacle, self._degraded)
+        self.router = ApiRouter(api, site)
 
     @property
     def providers(self) -> Mapping[str, Provider]:
@@ -106,3 +107,7 @@ class App:
         if self.pipeline.draining:
             return "draining"
         return None if self._ledger.ready else "the ledger cannot take requests"
+
+    def _degraded(self) -> list[str]:
+        limiters = self._catalogue.limiters.values()
+        return [text for limiter in limiters if (text := limiter.degradation) is not None]

@@ -64,32 +64,40 @@ class Health(Page):
 
 
 class Ready(Page):
-    """The process can serve: 503 while it drains or cannot."""
+    """The process can serve: 503 while it drains or cannot. What serves degraded is named."""
 
-    def initialize(self, obstacle: Callable[[], str | None]) -> None:
-        """Take what tells why not."""
+    def initialize(
+        self, obstacle: Callable[[], str | None], degraded: Callable[[], list[str]]
+    ) -> None:
+        """Take what tells why not, and what is not as it should be."""
         self.obstacle = obstacle
+        self.degraded = degraded
 
     def get(self) -> None:
         """Answer 200 or 503 with the reason."""
         obstacle = self.obstacle()
         if obstacle is not None:
             self.set_status(503)
-        self.write({"status": "ready" if obstacle is None else obstacle})
+        status = "ready" if obstacle is None else obstacle
+        self.write({"status": status, "degraded": self.degraded()})
 
 
 def pages(
-    address: str, models: Callable[[], list[str]], obstacle: Callable[[], str | None]
+    address: str,
+    models: Callable[[], list[str]],
+    obstacle: Callable[[], str | None],
+    degraded: Callable[[], list[str]],
 ) -> Application:
     """Return the application that serves everything but the API.
 
-    `obstacle` says why the process cannot serve, None when it can.
+    `obstacle` says why the process cannot serve, None when it can; `degraded` names what goes on
+    in a lesser way. Neither tells an address.
     """
     return Application(
         [
             (r"/", Landing, {"address": address, "models": models}),
             (r"/healthz", Health),
-            (r"/readyz", Ready, {"obstacle": obstacle}),
+            (r"/readyz", Ready, {"obstacle": obstacle, "degraded": degraded}),
         ],
         default_handler_class=Missing,
         template_path=str(HERE / "templates"),

@@ -18,7 +18,7 @@ async def test_alive_and_ready(gateways: Gateways, wire: dict[str, Any]) -> None
         alive = await line.get("/healthz")
         assert (alive.status, alive.document) == (200, {"status": "alive"})
         ready = await line.get("/readyz")
-        assert (ready.status, ready.document) == (200, {"status": "ready"})
+        assert (ready.status, ready.document) == (200, {"status": "ready", "degraded": []})
 
 
 async def test_a_process_that_cannot_serve_is_alive_and_not_ready(
@@ -27,7 +27,7 @@ async def test_a_process_that_cannot_serve_is_alive_and_not_ready(
     async with gateways(tables=wire) as gateway, await Line.open(gateway.url) as line:
         gateway.app.pipeline.draining = True
         ready = await line.get("/readyz")
-        assert (ready.status, ready.document) == (503, {"status": "draining"})
+        assert (ready.status, ready.document) == (503, {"status": "draining", "degraded": []})
         assert (await line.get("/healthz")).status == 200
 
 

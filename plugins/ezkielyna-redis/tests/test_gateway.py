@@ -10,7 +10,7 @@ from ezkielyna.gateway.catalogue import build_catalogue
 from ezkielyna.plugins import load_plugins
 from ezkielyna.settings import Refused, load
 from ezkielyna.testing.dialect import JSON, chat_answer
-from ezkielyna.testing.lab import Answer, post
+from ezkielyna.testing.lab import Answer, Line, post
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna.testing.scripted import ScriptedUpstream, answering
 
@@ -50,3 +50,8 @@ async def test_requests_are_served_with_and_without_redis(
             answer = await ask()
             assert answer.status == 200
         assert 90 <= int(answer.headers["x-ratelimit-remaining-requests"]) < 99
+        async with await Line.open(gateway.url) as line:
+            ready = await line.get("/readyz")
+        assert ready.status == 200
+        assert ready.document["status"] == "ready"
+        assert len(ready.document["degraded"]) == 1
