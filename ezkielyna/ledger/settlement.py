@@ -23,10 +23,17 @@ NO_ERRORS = frozenset({"ok", "client_gone", "money_ended"})
 _quantities = attrgetter(*BUCKETS)
 
 
-def settlement(process: str, n: int, records: Sequence[UsageRecord], at: float) -> Settlement:
+def settlement(
+    process: str,
+    n: int,
+    records: Sequence[UsageRecord],
+    at: float,
+    usages: list[dict[str, Any]] | None = None,
+) -> Settlement:
     """Return what batch `n` of a process writes for these ended requests; `at` in Unix seconds.
 
-    Always: the costs are the sums of the usage documents, and so are the roll-ups.
+    `usages` are the documents of just these requests, where somebody made them already. Always:
+    the costs are the sums of the usage documents, and so are the roll-ups.
     """
     assert len(records) <= MOST_USAGES, len(records)
     costs: dict[str, Nano] = {}
@@ -35,9 +42,14 @@ def settlement(process: str, n: int, records: Sequence[UsageRecord], at: float) 
         if record.bill.cost:
             costs[record.account] = costs.get(record.account, 0) + record.bill.cost
         _roll_up(hours, process, record)
-    batch = f"{process}:{n}"
-    usages = [document(record, batch) for record in records]
+    if usages is None:
+        usages = [document(record, batch_id(process, n)) for record in records]
     return Settlement(process, n, moment(at), usages, costs, list(hours.values()))
+
+
+def batch_id(process: str, n: int) -> str:
+    """Return how a usage document names its batch."""
+    return f"{process}:{n}"
 
 
 def document(record: UsageRecord, batch: str) -> dict[str, Any]:

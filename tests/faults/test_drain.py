@@ -76,7 +76,7 @@ async def test_requests_that_were_arriving_are_told_to_go_elsewhere(lab: Lab) ->
         await asyncio.sleep(0.3)
         probe.writer.write(whole[10:])
         ready = await probe.answer()
-        assert (ready.status, ready.document) == (503, {"status": "draining"})
+        assert (ready.status, ready.document) == (503, {"status": "draining", "degraded": []})
         body = b'{"model": "gpt-lab", "messages": [{"role": "user", "content": "x"}]}'
         late.writer.write(request("POST", "/v1/chat/completions", payer.key, body)[4:])
         answer = await late.answer()
