@@ -26,6 +26,7 @@ STREAM_SLICE = 1000
 
 LEAST_STREAM_SLICE = 16
 UNASKED = 1_000_000
+WAIT = -1
 EXTEND_AT = 0.8
 ABSURD_FACTOR = 10
 ABSURD_FLOOR = 10_000
@@ -115,20 +116,21 @@ class Charge:
     def spend(self, progress: int) -> int | None:
         """Reserve the next slice of a stream; return when to ask again, None: the money ended.
 
-        While the account is being asked for more, the stream goes on: what it delivers until the
-        answer is what the ledger allows a stream to be short of.
+        WAIT says that the account is being asked for more: deliver nothing until the answer.
         """
-        assert self._reservation is not None
+        reservation = self._reservation
+        assert reservation is not None
         if not self._quote(progress + UNASKED):
             return progress + UNASKED
         target = progress + STREAM_SLICE
         wanted = self._quote(target)
-        if self._extend(wanted):
+        extended = self._extend(wanted)
+        if extended and reservation.amount >= wanted:
             return progress + int(STREAM_SLICE * EXTEND_AT)
-        covered = self._covered_output(self._reservation.amount, target)
+        covered = self._covered_output(reservation.amount, target)
         if covered > progress:
             return covered
-        return target if self._extend(wanted) else None
+        return WAIT if extended or self._extend(wanted) else None
 
     def _extend(self, wanted: Nano) -> bool:
         assert self._reservation is not None

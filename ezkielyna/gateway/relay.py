@@ -11,8 +11,12 @@ from collections.abc import Awaitable, Callable
 
 from ezkielyna.contract.errors import GatewayError, UpstreamError
 from ezkielyna.contract.provider import Exchange, TimeLimits
+from ezkielyna.gateway.charge import WAIT
 from ezkielyna.gateway.delegates import Reply
 from ezkielyna.wire.upstream import Call, Upstream
+
+ASK_AGAIN_S = 0.02
+"""How often a stream that waits for its account's money asks again."""
 
 HEARTBEAT = b": keep-alive\n\n"
 
@@ -63,12 +67,14 @@ class StreamRelay:
     `ended` is done exactly once: with None after a complete stream, else with UpstreamError,
     ClientGone or MoneyEnded. Nothing is sent to the client before the upstream's first event (or
     the first heartbeat), so until `begun` another attempt may follow. `spend` is asked when the
-    exchange's progress passes `allowance`; it returns the next allowance, or None when the money
+    exchange's progress passes `allowance`; it returns the next allowance, WAIT while the account
+    is being asked, during which nothing is read from the upstream, or None when the money
     has ended. `note` is told the progress once a second.
     """
 
     __slots__ = (
         "_allowance",
+        "_asking",
         "_call",
         "_exchange",
         "_failure",
@@ -104,6 +110,7 @@ class StreamRelay:
         self._headers: dict[str, str] = {}
         self._failure: list[bytes] | None = None
         self._paused = False
+        self._asking = False
         self.begun = False
         self.quiet_ticks = 0
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -147,7 +154,7 @@ class StreamRelay:
             return
         if events:
             self._deliver(events)
-            if self._exchange.progress() > self._allowance:
+            if self._exchange.progress() > self._allowance and not self._asking:
                 self._ask_for_money()
 
     def finished(self) -> None:
@@ -209,15 +216,32 @@ class StreamRelay:
     def _resume(self, writing: asyncio.Future[None]) -> None:
         writing.cancelled() or writing.exception()
         self._paused = False
-        if self._call is not None:
+        if self._call is not None and not self._asking:
             self._call.resume()
 
     def _ask_for_money(self) -> None:
+        if self.ended.done():
+            return
         allowance = self._spend(self._exchange.progress())
         if allowance is None:
             self._end(MoneyEnded())
+        elif allowance == WAIT:
+            self._wait_for_money()
         else:
             self._allowance = allowance
+            self._go_on()
+
+    def _wait_for_money(self) -> None:
+        """Read no more while the account is asked: what is delivered meanwhile may be unpaid."""
+        if not self._asking and self._call is not None:
+            self._asking = True
+            self._call.pause()
+        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask_for_money)
+
+    def _go_on(self) -> None:
+        if self._asking and self._call is not None and not self._paused:
+            self._call.resume()
+        self._asking = False
 
     def _end(self, reason: BaseException | None) -> None:
         if self.ended.done():
