@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 2
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin

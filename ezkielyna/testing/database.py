@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from tornado.ioloop import IOLoop
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import connect
 from ezkielyna.storage.embedded import embedded_database
+from ezkielyna.storage.errors import StorageAway
 from ezkielyna.storage.schema import prepare
 
 
@@ -53,13 +55,21 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databa
         loop.close()
 
 
+async def patiently_connected(url: str, name: str) -> Database:
+    """Connect; on a busy machine the server may answer later than the driver waits."""
+    for _ in range(9):
+        with contextlib.suppress(StorageAway):
+            return await connect(url, name, "motor", count=True)
+    return await connect(url, name, "motor", count=True)
+
+
 @pytest.fixture
 def database(database_server: DatabaseServer, io_loop: IOLoop) -> Iterator[Database]:
     """Give an empty database with its schema, on motor; it counts its commands."""
     name = f"test_{uuid.uuid4().hex[:12]}"
 
     async def opened() -> Database:
-        fresh = await connect(database_server.url, name, "motor", count=True)
+        fresh = await patiently_connected(database_server.url, name)
         await prepare(fresh)
         fresh.commands.clear()
         return fresh

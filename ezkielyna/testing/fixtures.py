@@ -47,3 +47,5 @@ async def _cancel_the_rest() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
+    for _ in range(5):  # transports report their end in the next turns
+        await asyncio.sleep(0)
