@@ -20,11 +20,6 @@ class PreparedHeaders(HTTPHeaders):
         # Not the base's: it would build two dictionaries that nothing here reads.
         self.pairs = pairs
 
-    @property
-    def text(self) -> str:
-        """All headers as lines."""
-        return "".join([f"{name}: {value}\r\n" for name, value in self.pairs])
-
     def get_all(self) -> Iterator[tuple[str, str]]:
         """Yield every header in order."""
         return iter(self.pairs)
