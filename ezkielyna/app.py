@@ -17,12 +17,14 @@ from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.idempotency import Idempotency
 from ezkielyna.gateway.pipeline import Pipeline
 from ezkielyna.gateway.routing import Routing
+from ezkielyna.gateway.suspects import Suspects
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.idempotency import Claims
 from ezkielyna.storage.keys import Keys
+from ezkielyna.wire.client_address import ClientAddresses
 from ezkielyna.wire.upstream import Upstream
 
 
@@ -42,7 +44,12 @@ class App:
         self._registries = registries
         self._catalogue = build_catalogue(settings, registries)
         self._ledger = Ledger(database, data)
-        self._authentication = Authentication(Keys(database, secret), process=self._ledger.process)
+        self.addresses = ClientAddresses(settings.server.trusted_proxies)
+        self._authentication = Authentication(
+            Keys(database, secret),
+            process=self._ledger.process,
+            suspects=Suspects(self.addresses),
+        )
         self._upstream = Upstream()
         self._idempotency = Idempotency(Claims(database))
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)

@@ -27,6 +27,7 @@ LAYERS = {
     "plugins": 1,
     "settings": 1,
     "defaults": 1,
+    "throttle": 1,
     "ledger": 2,
     "gateway": 3,
     "console": 3,

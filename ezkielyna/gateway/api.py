@@ -68,7 +68,7 @@ class Api:
         call.reply.answer(orjson.dumps(self._catalogue.document(name, plan, identity.key)))
 
     async def _identify(self, call: Call) -> tuple[Identity, Plan]:
-        identity = await self._authentication.identify(call.key)
+        identity = await self._authentication.identify(call.key, call)
         plan = self._admission.plan(identity.account)
         call.reply.add_headers(self._admission.standing_of(identity).headers())
         return identity, plan

@@ -20,6 +20,7 @@ import structlog
 from ezkielyna.contract.context import Account, Key
 from ezkielyna.contract.errors import AccountSuspended, InvalidApiKey, Unavailable
 from ezkielyna.gateway.spending import Spending, Spendings, SpendingStore
+from ezkielyna.gateway.suspects import Client, Suspects
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.keyformat import well_formed
 
@@ -68,10 +69,12 @@ class Authentication:
         keys: KeyStore,
         *,
         process: str = "",
+        suspects: Suspects | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
+        self._suspects = suspects or Suspects()
         self._spendings = Spendings(keys, process, now=now)
         self._clock = clock
         self._now = now
@@ -90,11 +93,12 @@ class Authentication:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
 
-    async def identify(self, key: str | None) -> Identity:
+    async def identify(self, key: str | None, client: Client | None = None) -> Identity:
         """Return who this key belongs to.
 
-        Raises InvalidApiKey when the key is proven bad, AccountSuspended, or Unavailable when we
-        cannot tell.
+        Raises InvalidApiKey when the key is proven bad, RateLimited when this client sent too many
+        of them, AccountSuspended, or Unavailable when we cannot tell. A good key that is cached is
+        never limited by what others sent.
         """
         if not key:
             raise InvalidApiKey(
@@ -103,9 +107,12 @@ class Authentication:
             )
         digest = hashlib.sha256(key.encode()).digest()
         identity = self._identities.get(digest)
-        if identity is None:
-            identity = await self._find(digest, key)
-        self._check(identity)
+        try:
+            if identity is None:
+                identity = await self._find(digest, key, client)
+            self._check(identity)
+        except InvalidApiKey as error:
+            raise self._suspects.answer(error, digest, client) from None
         return identity
 
     def _check(self, identity: Identity) -> None:
@@ -121,7 +128,7 @@ class Authentication:
         if identity.account.suspended:
             raise AccountSuspended("This account is suspended. Ask your operator.")
 
-    async def _find(self, digest: bytes, key: str) -> Identity:
+    async def _find(self, digest: bytes, key: str, client: Client | None) -> Identity:
         if not well_formed(key):
             raise InvalidApiKey(
                 "This is no API key of ours: a key starts with 'ez-' and is 49 characters long. "
@@ -130,6 +137,7 @@ class Authentication:
         if self._clock() - self._unknown.get(digest, -UNKNOWN_S) >= UNKNOWN_S:
             task = self._finding.get(digest)
             if task is None:
+                self._suspects.may_look_up(client)
                 task = asyncio.get_running_loop().create_task(self._look_up(digest, key))
                 self._finding[digest] = task
             identity = await asyncio.shield(task)

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote
 
 import structlog
@@ -95,6 +95,12 @@ class Reply:
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
 
+    @property
+    def peer(self) -> str:
+        """The address of the other end of the connection."""
+        context = cast(Any, self._connection).context
+        return cast(str, context.remote_ip)
+
     def add_headers(self, headers: list[tuple[str, str]]) -> None:
         """Send these headers, too, whatever the answer will be."""
         self._headers.extend(headers)
@@ -176,6 +182,16 @@ class Call:
         self.idempotency_key = headers.get("Idempotency-Key")
         self.body = body
         self.reply = reply
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end of the connection: the client, or a proxy before it."""
+        return self.reply.peer
+
+    @property
+    def forwarded(self) -> str | None:
+        """The header `X-Forwarded-For`, which anybody may have written."""
+        return self.headers.get("X-Forwarded-For")
 
     def argument(self, name: str) -> str | None:
         """Return the last value of a query parameter."""

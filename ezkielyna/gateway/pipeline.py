@@ -60,7 +60,7 @@ class Pipeline:
         """Serve one request to its end; raises GatewayError as long as nothing was sent."""
         if self.draining:
             raise Unavailable("This server is about to stop. Try again.", retry_after_s=1)
-        identity = await self._authentication.identify(call.key)
+        identity = await self._authentication.identify(call.key, call)
         try:
             ctx = self._understand(endpoint, call, identity)
         except GatewayError:

@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -41,10 +43,20 @@ def _whole_day(value: Any) -> Any:
     return value
 
 
+def _network(value: str) -> str:
+    """Return an address or a network as it was written; refuse anything else."""
+    try:
+        ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("must be addresses or networks, such as 10.0.0.0/8") from None
+    return value
+
+
 Usd = Annotated[Nano, BeforeValidator(_amount)]
 """An amount of USD in the file, exact nano-dollars (per million tokens, or a piece) here."""
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
 Day = Annotated[date, BeforeValidator(_whole_day)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -86,6 +98,11 @@ class ServerSettings(Section):
     header_timeout_s: Seconds = Field(10.0, description="for the head of a request to arrive")
     body_timeout_s: Seconds = Field(60.0, description="for the body of a request to arrive")
     idle_timeout_s: Seconds = Field(75.0, description="between two requests of a connection")
+    trusted_proxies: Networks = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses and networks of proxies before us: what they say in "
+        "X-Forwarded-For is believed",
+    )
     heartbeat_s: Seconds = Field(15.0, description="upstream silence before a stream's comment")
 
     @property

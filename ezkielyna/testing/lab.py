@@ -208,9 +208,9 @@ class Line:
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
 
-    async def get(self, path: str, key: str = "", method: str = "GET") -> Answer:
-        """Send a request without a body and return its answer."""
-        self.writer.write(request(method, path, key))
+    async def get(self, path: str, key: str = "", method: str = "GET", **headers: str) -> Answer:
+        """Send a request without a body and return its answer; headers as those of `post`."""
+        self.writer.write(request(method, path, key, b"", **headers))
         return await self.answer(bodiless=method == "HEAD")
 
     async def post(
