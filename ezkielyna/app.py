@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ezkielyna.console.pages import pages
+from ezkielyna.console.application import Console, application
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.provider import Provider
 from ezkielyna.gateway.admission import Admission
@@ -76,9 +76,16 @@ class App:
             self._catalogue,
             max_body=settings.server.max_body,
         )
-        names = list(self._catalogue.models)
-        site = pages(settings.server.address, lambda: names, self._obstacle, self._degraded)
-        self.router = ApiRouter(api, site)
+        console = Console(
+            settings,
+            database,
+            secret,
+            self._catalogue.models,
+            self._catalogue.plans,
+            self._obstacle,
+            self._degraded,
+        )
+        self.router = ApiRouter(api, application(console))
 
     @property
     def providers(self) -> Mapping[str, Provider]:

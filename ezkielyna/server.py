@@ -24,11 +24,11 @@ import uvloop
 
 from ezkielyna.app import App
 from ezkielyna.contract.errors import GatewayError, Unavailable
-from ezkielyna.gateway.delegates import new_request_id
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.embedded import open_storage
 from ezkielyna.wire.listener import ListenerLimits
+from ezkielyna.wire.request_id import new_request_id
 from ezkielyna.wire.tornado_listener import AnyListener, listener
 
 log = structlog.stdlib.get_logger("ezkielyna.server")

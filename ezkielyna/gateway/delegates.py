@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote
@@ -35,6 +33,7 @@ from ezkielyna.contract.errors import (
     UnsupportedMediaType,
 )
 from ezkielyna.wire.prepared import PreparedHeaders
+from ezkielyna.wire.request_id import new_request_id
 
 log = structlog.stdlib.get_logger("ezkielyna.gateway")
 
@@ -58,11 +57,6 @@ PREFLIGHT_HEADERS = (
 )
 
 _REASONS = {200: "OK", 204: "No Content"}
-
-
-def new_request_id() -> str:
-    """Return a request id that no other process makes: milliseconds, then 64 random bits."""
-    return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
 
 
 class Reply:

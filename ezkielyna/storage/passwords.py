@@ -6,6 +6,7 @@ https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -38,6 +39,13 @@ async def matches(stored: str, password: str) -> bool:
         return False
 
 
+def nobodys() -> str:
+    """Return a hash that no password has: checking against it takes as long as any check."""
+    salt, digest = b64encode(bytes(16)), b64encode(bytes(32))
+    parameters = f"m={MEMORY_KIB},t={PASSES},p={LANES}"
+    return f"$argon2id$v=19${parameters}${_unpadded(salt)}${_unpadded(digest)}"
+
+
 def outdated(stored: str) -> bool:
     """True when the hash was made with other parameters; hash again at the next log-in."""
     return _hasher().check_needs_rehash(stored)
@@ -45,3 +53,7 @@ def outdated(stored: str) -> bool:
 
 def _hasher() -> PasswordHasher:
     return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES, type=Type.ID)
+
+
+def _unpadded(encoded: bytes) -> str:
+    return encoded.decode().rstrip("=")

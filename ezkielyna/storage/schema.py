@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 2
+VERSION = 3
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -122,6 +122,24 @@ SHAPES: Mapping[str, _Shape] = {
             "body": {"bsonType": ["binData", "null"]},
         },
         indexes=(IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),),
+    ),
+    "sessions": _Shape(
+        required={"_id": TEXT, "account": TEXT, "created_at": DATE, "expires_at": DATE},
+        indexes=(
+            IndexModel([("account", ASCENDING)]),
+            IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+        ),
+    ),
+    "tickets": _Shape(
+        required={"_id": TEXT, "account": TEXT, "purpose": TEXT, "hash": TEXT, "expires_at": DATE},
+        indexes=(
+            IndexModel([("account", ASCENDING)]),
+            IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+        ),
+    ),
+    "trail": _Shape(
+        required={"_id": TEXT, "account": TEXT, "at": DATE, "act": TEXT, "by": TEXT},
+        indexes=(IndexModel([("account", ASCENDING), ("at", ASCENDING)]),),
     ),
     "meta": _Shape(required={"_id": TEXT}),
 }

@@ -13,10 +13,11 @@ import pytest
 import uvloop
 from tornado.ioloop import IOLoop
 
+from ezkielyna.testing.browser import browser
 from ezkielyna.testing.database import database, database_server
 from ezkielyna.testing.gateway import gateways
 
-__all__ = ["database", "database_server", "gateways", "io_loop"]
+__all__ = ["browser", "database", "database_server", "gateways", "io_loop"]
 
 
 _ABANDONED = pytest.StashKey[list[IOLoop]]()

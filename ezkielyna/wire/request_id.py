@@ -1,0 +1,11 @@
+"""The id that every answer carries in `x-request-id`, an API's and a page's alike."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+
+def new_request_id() -> str:
+    """Return a request id that no other process makes: milliseconds, then 64 random bits."""
+    return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
