@@ -12,6 +12,7 @@ from ezkielyna.gateway.admission import Admission
 from ezkielyna.gateway.api import Api
 from ezkielyna.gateway.authentication import Authentication
 from ezkielyna.gateway.catalogue import build_catalogue
+from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import ApiRouter
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.idempotency import Idempotency
@@ -52,6 +53,7 @@ class App:
         )
         self._upstream = Upstream()
         self._idempotency = Idempotency(Claims(database))
+        self._counter = TokenCounter()
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -68,6 +70,7 @@ class App:
             self._upstream,
             self.heartbeat,
             self._idempotency,
+            self._counter,
         )
         api = Api(
             self.pipeline,
@@ -114,6 +117,7 @@ class App:
             await limiter.close()
         await self._authentication.close()
         await self._idempotency.close()
+        await self._counter.close()
         await self._upstream.close()
         await self._ledger.close()
 

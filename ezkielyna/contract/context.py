@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An entry of the catalogue: a public name, the provider behind it, and its price."""
+    """An entry of the catalogue: a public name, the provider behind it, and its price.
+
+    `vocabulary` names the tokens that are counted where the upstream sends no usage; it is empty
+    where sizes must do.
+    """
 
     name: str
     provider: str
@@ -27,6 +31,7 @@ class Model:
     owned_by: str
     display_name: str
     created: int = 0
+    vocabulary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ def _model(settings: Settings, name: str) -> Model:
         owned_by=chosen.owned_by or chosen.provider,
         display_name=chosen.display_name or name,
         created=chosen.created_at,
+        vocabulary=chosen.vocabulary,
     )
 
 

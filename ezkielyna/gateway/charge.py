@@ -2,7 +2,8 @@
 
 A plain request reserves the most it may cost, clamped to what the money covers; a stream reserves
 a first slice and extends it while it runs. At the end the bill rests on the upstream's usage, else
-on what was delivered; nothing delivered, nothing charged.
+on what was delivered, counted with the model's vocabulary or estimated by size; nothing delivered,
+nothing charged.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import Bill, Nano, usd_json
 from ezkielyna.contract.provider import Delivered, Exchange
 from ezkielyna.contract.usage import Usage, chat_usage
+from ezkielyna.gateway.counter import TokenCounter
+from ezkielyna.gateway.counting import asked, said
 from ezkielyna.gateway.spending import Spending
 from ezkielyna.ledger.books import Ledger, Reservation
 from ezkielyna.ledger.record import Outcome, UsageRecord
@@ -33,7 +36,7 @@ ABSURD_FLOOR = 10_000
 """Usage is absurd when it is more than ten times our count; small numbers are never absurd."""
 
 BYTES_PER_TOKEN = 4
-"""Of English text and common vocabularies; used only where an upstream sends no usage."""
+"""Of English text and common vocabularies; used only where nobody counted."""
 
 
 class Charge:
@@ -43,6 +46,7 @@ class Charge:
     """
 
     __slots__ = (
+        "_counter",
         "_ctx",
         "_last",
         "_policy",
@@ -54,10 +58,15 @@ class Charge:
     )
 
     def __init__(
-        self, ctx: RequestContext, policy: BillingPolicy, spending: Spending | None = None
+        self,
+        ctx: RequestContext,
+        policy: BillingPolicy,
+        counter: TokenCounter,
+        spending: Spending | None = None,
     ) -> None:
         self._ctx = ctx
         self._policy = policy
+        self._counter = counter
         self._spending = spending
         self._promised = 0
         self._short_key = False
@@ -162,8 +171,8 @@ class Charge:
         """Return what this usage costs; exchanges show it beside the usage."""
         return self._bill(usage).cost
 
-    def completed(self, answer: bytes, exchange: Exchange) -> bytes:
-        """Return a plain answer with the usage that its upstream left out, estimated.
+    async def completed(self, answer: bytes, exchange: Exchange) -> bytes:
+        """Return a plain answer with the usage that its upstream left out, counted or estimated.
 
         The bytes stay as they are where they are no JSON object.
         """
@@ -173,7 +182,8 @@ class Charge:
             return answer
         if not isinstance(document, dict):
             return answer
-        exchange.usage = usage = self._estimate(exchange.delivered(), answer)
+        spoken = said(document)
+        exchange.usage = usage = await self.counted(spoken) or self._estimate(spoken, answer)
         shown = chat_usage(usage)
         document["usage"] = {**shown, "cost": usd_json(self.cost(usage))}
         return orjson.dumps(document)
@@ -182,35 +192,53 @@ class Charge:
         """Note the first byte to the client."""
         self.record.first_byte_at = time.time()
 
-    def settle(self, outcome: Outcome, status: int, exchange: Exchange | None) -> Usage | None:
-        """Complete the record and hand it to the ledger; return the usage that was billed."""
+    def reported(self, exchange: Exchange) -> Usage | None:
+        """Return what the upstream reported; None where that is nothing, or flagged as absurd."""
+        usage = exchange.usage
+        if usage is not None and self._absurd(usage, exchange):
+            self.record.flags.append("absurd_usage")
+            return None
+        return usage
+
+    def estimated(self, delivered: Delivered, outcome: Outcome) -> Usage | None:
+        """Return the usage by size; None where nothing was delivered, so nothing is charged."""
+        return None if delivered.empty and outcome != "ok" else self._estimate(delivered)
+
+    async def counted(self, delivered: Delivered) -> Usage | None:
+        """Return the usage by the model's vocabulary; None where it has none or cannot count."""
+        ctx = self._ctx
+        if not ctx.model.vocabulary or ctx.endpoint == "images.generations":
+            return None
+        texts, more = asked(ctx.request)
+        groups = (texts, (delivered.text, delivered.tools), (delivered.reasoning,))
+        counts = await self._counter.count(ctx.model.vocabulary, groups)
+        if counts is None:
+            return None
+        read, spoken, thought = counts
+        read = min(read + more, ctx.input_bound)
+        return Usage(input=read, output=spoken, reasoning=thought, source="counted")
+
+    def settle(self, outcome: Outcome, status: int, usage: Usage | None) -> None:
+        """Complete the record and hand it to the ledger; without usage nothing is charged."""
         record = self.record
         record.ended_at = time.time()
         record.outcome, record.status = outcome, status
-        usage = None if exchange is None else self._usage(exchange, outcome)
         if usage is not None:
             record.usage, record.bill = usage, self._bill(usage)
         if self._spending is not None:
             self._spending.end(self._promised, record.bill.cost, record.started_at)
         if self._reservation is not None:
             self._reservation.settle()
-        return usage
 
-    def _usage(self, exchange: Exchange, outcome: Outcome) -> Usage | None:
-        reported = exchange.usage
-        delivered = exchange.delivered()
-        if reported is None:
-            return None if delivered.empty and outcome != "ok" else self._estimate(delivered)
-        if not reported.plausible or self._absurd(reported, delivered):
-            self.record.flags.append("absurd_usage")
-            return self._estimate(delivered)
-        return reported
-
-    def _absurd(self, usage: Usage, delivered: Delivered) -> bool:
+    def _absurd(self, usage: Usage, exchange: Exchange) -> bool:
+        if not usage.plausible:
+            return True
         ctx = self._ctx
-        most_input = max(ctx.input_bound, ctx.model.context) * ABSURD_FACTOR
-        most_output = max(_tokens(delivered), ctx.output_bound) * ABSURD_FACTOR
-        return usage.input_total > most_input or usage.output_total > max(most_output, ABSURD_FLOOR)
+        if usage.input_total > max(ctx.input_bound, ctx.model.context) * ABSURD_FACTOR:
+            return True
+        if usage.output_total <= max(ctx.output_bound * ABSURD_FACTOR, ABSURD_FLOOR):
+            return False
+        return usage.output_total > _tokens(exchange.delivered()) * ABSURD_FACTOR
 
     def _estimate(self, delivered: Delivered, answer: bytes = b"") -> Usage:
         """Return the usage by sizes: of the delivered text, else of the whole answer."""

@@ -9,26 +9,25 @@ leased.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Self
 
 from ezkielyna.contract.context import RequestContext
-from ezkielyna.contract.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
+from ezkielyna.contract.errors import GatewayError, Unavailable, UpstreamError
 from ezkielyna.contract.provider import Exchange, Provider
 from ezkielyna.contract.requests import REQUESTS, Endpoint
 from ezkielyna.gateway.admission import Admission, Admitted
 from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.charge import Charge
+from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import Call, Reply
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.idempotency import Idempotency, check, replay
-from ezkielyna.gateway.relay import ClientGone, MoneyEnded, PlainRelay, StreamRelay
+from ezkielyna.gateway.relay import PlainRelay, StreamRelay
 from ezkielyna.gateway.routing import Noted, Routing
+from ezkielyna.gateway.settled import Settled
 from ezkielyna.ledger.books import Ledger
-from ezkielyna.ledger.record import Outcome
 from ezkielyna.wire.upstream import Upstream
 
 
@@ -45,6 +44,7 @@ class Pipeline:
         upstream: Upstream,
         heartbeat: Heartbeat,
         idempotency: Idempotency,
+        counter: TokenCounter,
     ) -> None:
         self._authentication = authentication
         self._catalogue = catalogue
@@ -54,6 +54,7 @@ class Pipeline:
         self._upstream = upstream
         self._heartbeat = heartbeat
         self._idempotency = idempotency
+        self._counter = counter
         self.draining = False
 
     async def serve(self, endpoint: Endpoint, call: Call) -> None:
@@ -68,7 +69,8 @@ class Pipeline:
             raise
         async with self._admission.permit(ctx) as admitted:
             call.reply.add_headers(admitted.permit.standing.headers())
-            charge = Charge(ctx, self._catalogue.policies[ctx.plan.billing], identity.spending)
+            policy = self._catalogue.policies[ctx.plan.billing]
+            charge = Charge(ctx, policy, self._counter, identity.spending)
             if call.idempotency_key is None:
                 deliver(call.reply, await self._charged(ctx, call.reply, charge, admitted))
             else:
@@ -134,7 +136,7 @@ class Pipeline:
             try:
                 with Noted(charge.record, ctx.model):
                     if not ctx.request.streamed:
-                        return await self._plain(provider, exchange, charge)
+                        return await self._plain(provider, exchange, charge, settled)
                     await self._stream(provider, exchange, reply, charge)
                     return None
             except UpstreamError as error:
@@ -142,7 +144,9 @@ class Pipeline:
                     raise
         raise AssertionError("a model has at least one route")
 
-    async def _plain(self, provider: Provider, exchange: Exchange, charge: Charge) -> bytes:
+    async def _plain(
+        self, provider: Provider, exchange: Exchange, charge: Charge, settled: Settled
+    ) -> bytes:
         relay = PlainRelay()
         self._upstream.start(exchange.request, provider.settings.time_limits, relay)
         status, headers, body = await relay.ended
@@ -150,7 +154,10 @@ class Pipeline:
         if status != 200:
             raise exchange.failure(status, headers, body)
         answer = exchange.answer(status, headers, body)
-        return answer if exchange.usage is not None else charge.completed(answer, exchange)
+        if charge.reported(exchange) is None:
+            answer = await charge.completed(answer, exchange)
+        settled.usage = exchange.usage
+        return answer
 
     async def _stream(
         self, provider: Provider, exchange: Exchange, reply: Reply, charge: Charge
@@ -165,56 +172,6 @@ class Pipeline:
         finally:
             self._heartbeat.discard(relay)
             relay.close()
-
-
-class Settled:
-    """Settles the charge exactly once, whatever ends the request; `async with` it.
-
-    A client that left is the end of its stream and no error; money that ended becomes the error
-    that the client is told in-band. `exchange` is the last one tried.
-    """
-
-    __slots__ = ("_admitted", "_charge", "exchange")
-
-    def __init__(self, charge: Charge, admitted: Admitted) -> None:
-        self._charge = charge
-        self._admitted = admitted
-        self.exchange: Exchange | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> bool:
-        outcome, status = ending(error)
-        self._admitted.usage = self._charge.settle(outcome, status, self.exchange)
-        if isinstance(error, MoneyEnded):
-            raise self._charge.ended() from None
-        return isinstance(error, ClientGone)
-
-
-def ending(error: BaseException | None) -> tuple[Outcome, int]:
-    """Return what an error, or its absence, makes of a request."""
-    match error:
-        case None:
-            return "ok", 200
-        case ClientGone():
-            return "client_gone", 499
-        case MoneyEnded():
-            return "money_ended", 402
-        case UpstreamTimeout():
-            return "upstream_timeout", error.status
-        case GatewayError(status=400):
-            return "refused", 400
-        case UpstreamError():
-            return "upstream_failed", error.status
-        case GatewayError():
-            return "failed", error.status
-        case asyncio.CancelledError():  # the server stops, and the client is told so
-            return "failed", 503
-        case _:
-            return "failed", 500
 
 
 def deliver(reply: Reply, answer: bytes | None) -> None:

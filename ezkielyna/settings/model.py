@@ -210,6 +210,9 @@ class ModelSettings(Section):
     priced_on: Day | None = Field(None, description="the day on which this was the list price")
     context: Count = Field(0, description="tokens that go in and come out together; 0: unknown")
     max_output: Count = Field(0, description="most output tokens of one answer; 0: unknown")
+    vocabulary: Literal["", "cl100k_base", "o200k_base"] = Field(
+        "", description="counts tokens where the upstream sends no usage; sizes do when empty"
+    )
     owned_by: str = Field("", description="who made it; the provider's name when empty")
     display_name: str = Field("", description="its name for people; the public name when empty")
     created: Day | None = Field(None, description="the day it appeared, shown by /models")
