@@ -13,6 +13,17 @@ from ezkielyna.contract.errors import (
 from ezkielyna.contract.hookspecs import hookimpl
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
 from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd, usd_json
+from ezkielyna.contract.payment import (
+    Button,
+    Continuation,
+    Desk,
+    Order,
+    PaymentEvent,
+    PaymentMethod,
+    PaymentRefused,
+    PaymentSettings,
+    PaymentState,
+)
 from ezkielyna.contract.provider import (
     Delivered,
     Exchange,
@@ -42,9 +53,12 @@ __all__ = [
     "BillingPolicy",
     "BillingSettings",
     "Bucket",
+    "Button",
     "ChatRequest",
     "CompletionRequest",
+    "Continuation",
     "Delivered",
+    "Desk",
     "EmbeddingRequest",
     "Event",
     "EventReader",
@@ -57,6 +71,12 @@ __all__ = [
     "Key",
     "Model",
     "Nano",
+    "Order",
+    "PaymentEvent",
+    "PaymentMethod",
+    "PaymentRefused",
+    "PaymentSettings",
+    "PaymentState",
     "Permit",
     "Plan",
     "Price",

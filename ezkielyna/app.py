@@ -20,6 +20,7 @@ from ezkielyna.gateway.pipeline import Pipeline
 from ezkielyna.gateway.routing import Routing
 from ezkielyna.gateway.suspects import Suspects
 from ezkielyna.ledger.books import Ledger
+from ezkielyna.ledger.payments import Payments
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.database import Database
@@ -52,6 +53,9 @@ class App:
             suspects=Suspects(self.addresses),
         )
         self._upstream = Upstream()
+        self._payments = Payments(
+            database, secret, self._catalogue.payments, settings.server.address
+        )
         self._idempotency = Idempotency(Claims(database))
         self._counter = TokenCounter()
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
@@ -106,6 +110,7 @@ class App:
         self._authentication.start()
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
+        await self._payments.start()
         for hook in self._registries.startup:
             await hook(self)
 
@@ -115,6 +120,7 @@ class App:
             await hook(self)
         for limiter in self._catalogue.limiters.values():
             await limiter.close()
+        await self._payments.close()
         await self._authentication.close()
         await self._idempotency.close()
         await self._counter.close()

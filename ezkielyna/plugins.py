@@ -24,6 +24,7 @@ from ezkielyna.contract import hookspecs
 from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Gateway
 from ezkielyna.contract.limiter import RateLimiter
+from ezkielyna.contract.payment import PaymentMethod, PaymentSettings
 from ezkielyna.contract.provider import Provider, ProviderSettings
 from ezkielyna.settings.faults import Fault, Refused
 from ezkielyna.settings.model import Settings
@@ -63,6 +64,7 @@ class Registries:
     providers: Mapping[str, type[Provider]]
     limiters: Mapping[str, type[RateLimiter]]
     billing: Mapping[str, type[BillingPolicy]]
+    payments: Mapping[str, type[PaymentMethod]]
     startup: tuple[Hook, ...]
     shutdown: tuple[Hook, ...]
     offered_by: Mapping[type, str] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Registries:
             ("provider", self.providers),
             ("limiter", self.limiters),
             ("billing", self.billing),
+            ("payment", self.payments),
         ]
         kinds = [
             f"{word} {kind}"
@@ -164,6 +167,7 @@ class _Loading:
             providers=self._shelf("register_providers", Provider),
             limiters=self._shelf("register_rate_limiters", RateLimiter),
             billing=self._shelf("register_billing_policies", BillingPolicy),
+            payments=self._shelf("register_payment_methods", PaymentMethod),
             startup=self._hooks("startup"),
             shutdown=self._hooks("shutdown"),
             offered_by=MappingProxyType(self.offered_by),
@@ -251,6 +255,7 @@ def _imported(name: str, available: Mapping[str, list[EntryPoint]], origin: str)
 
 def _unfit(class_: Any, base: type) -> str:
     """Return why this cannot go into a registry, or ""."""
+    offered: Any = class_
     if not inspect.isclass(class_) or not issubclass(class_, base):
         return f"must return subclasses of {base.__name__}, not {class_!r}"
     kind = getattr(class_, "kind", None)
@@ -259,11 +264,18 @@ def _unfit(class_: Any, base: type) -> str:
     if inspect.isabstract(class_):
         missing = ", ".join(sorted(getattr(class_, "__abstractmethods__", ())))
         return f"{class_.__name__} is abstract; write {missing}"
-    if issubclass(class_, Provider) and not issubclass(class_.Settings, ProviderSettings):
-        return f"{class_.__name__}.Settings must be a subclass of ProviderSettings"
-    if issubclass(class_, BillingPolicy) and not issubclass(class_.Settings, BillingSettings):
-        return f"{class_.__name__}.Settings must be a subclass of BillingSettings"
+    settings = _SETTINGS.get(base)
+    if settings is not None and not issubclass(offered.Settings, settings):
+        return f"{class_.__name__}.Settings must be a subclass of {settings.__name__}"
     return ""
+
+
+_SETTINGS: Mapping[type, type] = {
+    Provider: ProviderSettings,
+    BillingPolicy: BillingSettings,
+    PaymentMethod: PaymentSettings,
+}
+"""What the nested class `Settings` must be a subclass of, by the base of what is offered."""
 
 
 def _place(error: Exception) -> str:

@@ -239,12 +239,13 @@ def test_names_mean_something(path: Path) -> None:
 def test_every_setting_is_described() -> None:
     from pydantic import BaseModel
 
+    from ezkielyna.contract.payment import PaymentSettings
     from ezkielyna.contract.provider import ProviderSettings, TimeLimits
     from ezkielyna.settings import model
 
     undescribed = [
         f"{cls.__name__}.{field}"
-        for cls in (ProviderSettings, TimeLimits, *vars(model).values())
+        for cls in (PaymentSettings, ProviderSettings, TimeLimits, *vars(model).values())
         if isinstance(cls, type) and issubclass(cls, BaseModel)
         for field, info in cls.model_fields.items()
         if not info.description

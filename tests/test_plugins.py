@@ -65,6 +65,25 @@ def register_billing_policies():
 """
 
 
+PAYMENT = """
+from ezkielyna import PaymentMethod, hookimpl
+
+class Barter(PaymentMethod):
+    kind = "barter"
+    title = "Barter"
+
+    async def start(self, order):
+        raise NotImplementedError
+
+    async def verify(self, body, headers):
+        raise NotImplementedError
+
+@hookimpl
+def register_payment_methods():
+    return [Barter]
+"""
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Install a plugin as pip would: a module and its dist-info on the path."""
@@ -115,6 +134,19 @@ def test_hook_register_rate_limiters(install: Install) -> None:
 def test_hook_register_billing_policies(install: Install) -> None:
     install("flat", BILLING)
     assert set(loaded("flat").billing) == {"per-token", "flat"}
+
+
+def test_hook_register_payment_methods(install: Install) -> None:
+    install("barter", PAYMENT)
+    registries = loaded("barter")
+    assert set(registries.payments) == {"voucher", "barter"}
+    assert registries.offers("barter") == ["payment barter"]
+
+
+def test_settings_of_a_payment_method_are_settings(install: Install) -> None:
+    install("odd", PAYMENT.replace("    title", "    Settings = dict\n    title"))
+    [fault] = refused("odd")
+    assert "Barter.Settings must be a subclass of PaymentSettings" in fault.reason
 
 
 def test_settings_of_a_policy_are_settings(install: Install) -> None:
@@ -187,14 +219,18 @@ async def test_a_hook_that_is_not_async_is_refused(install: Install) -> None:
 
 def test_the_defaults_are_a_plugin_like_any() -> None:
     registries = loaded()
-    assert registries.offers(DEFAULTS) == ["limiter memory", "billing per-token"]
+    assert registries.offers(DEFAULTS) == [
+        "limiter memory",
+        "billing per-token",
+        "payment voucher",
+    ]
     assert not registries.providers
 
 
 def test_registries_are_frozen(install: Install) -> None:
     install("lab", kinded("lab-kind"))
     registries = loaded("lab")
-    for shelf in (registries.providers, registries.limiters, registries.billing):
+    for shelf in (registries.providers, registries.limiters, registries.payments):
         with pytest.raises(TypeError):
             cast(Any, shelf)["more"] = object
     with pytest.raises(AttributeError):

@@ -10,6 +10,7 @@ import click
 from ezkielyna.cli.options import Setup, command_options
 
 if TYPE_CHECKING:
+    from ezkielyna.gateway.catalogue import Catalogue
     from ezkielyna.settings import Settings
 
 
@@ -26,7 +27,7 @@ def check(setup: Setup, demo: bool) -> None:
 
     settings = setup.amended(demo=demo).settings
     catalogue = build_catalogue(settings, load_plugins(settings))
-    for warning in _warnings(settings):
+    for warning in _warnings(settings, catalogue):
         click.echo(f"warning: {warning}", err=True)
     click.echo(
         f"ok: {len(catalogue.models)} models, {len(catalogue.providers)} providers, "
@@ -34,7 +35,7 @@ def check(setup: Setup, demo: bool) -> None:
     )
 
 
-def _warnings(settings: Settings) -> Iterator[str]:
+def _warnings(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
     """Yield what is allowed and may still surprise."""
     if not settings.models:
         yield "no [models.…] are configured, so nothing is served"
@@ -45,3 +46,6 @@ def _warnings(settings: Settings) -> Iterator[str]:
             f"each of {workers} workers holds a part of the limits of plan {', '.join(shared)}: "
             'limiter = "memory" counts in one process'
         )
+    for name, method in catalogue.payments.items():
+        if method.pretends:
+            yield f"payments.{name} moves no real money: who uses it gets credit for nothing"

@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "Validate configuration and plugins, touch nothing.",
     "accounts": "Create, list, credit, suspend and resume accounts.",
     "keys": "Create, list and revoke API keys.",
+    "vouchers": "Create codes that customers redeem.",
     "models": "List public models with route and prices.",
     "prices": "Compare prices with the vendors' lists.",
     "plugins": "List plugins.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ezkielyna.contract.billing import BillingPolicy
     from ezkielyna.contract.context import Gateway
     from ezkielyna.contract.limiter import RateLimiter
+    from ezkielyna.contract.payment import PaymentMethod
     from ezkielyna.contract.provider import Provider
 
 hookspec = pluggy.HookspecMarker("ezkielyna")
@@ -35,6 +36,11 @@ def register_rate_limiters() -> list[type[RateLimiter]]:  # type: ignore[empty-b
 @hookspec
 def register_billing_policies() -> list[type[BillingPolicy]]:  # type: ignore[empty-body]
     """Return the billing policy classes this plugin offers."""
+
+
+@hookspec
+def register_payment_methods() -> list[type[PaymentMethod]]:  # type: ignore[empty-body]
+    """Return the payment method classes this plugin offers."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import Key, Model, Plan, covers
 from ezkielyna.contract.errors import ModelNotFound
 from ezkielyna.contract.limiter import RateLimiter
+from ezkielyna.contract.payment import PaymentMethod
 from ezkielyna.contract.provider import Provider
 from ezkielyna.plugins import Registries, blaming
 from ezkielyna.settings import Fault, Refused, Settings, SettingsRefused, dotted, explained
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What can be served. Every model names a provider that is here, every plan a limiter by its
-    kind and a billing policy by its table's name or its kind.
+    """What can be served, and how it can be paid. Every model names a provider that is here, every
+    plan a limiter by its kind and a billing policy by its table's name or its kind.
     """
 
     providers: Mapping[str, Provider]
@@ -37,6 +38,7 @@ class Catalogue:
     plans: Mapping[str, Plan]
     limiters: Mapping[str, RateLimiter]
     policies: Mapping[str, BillingPolicy]
+    payments: Mapping[str, PaymentMethod]
     documents: Mapping[str, Document]
 
     def model(self, name: str) -> Model:
@@ -100,6 +102,7 @@ def build_catalogue(settings: Settings, registries: Registries) -> Catalogue:
         ),
         limiters=_limiters(settings, registries, faults),
         policies=_policies(settings, registries, faults),
+        payments=_payments(settings, registries, faults),
         documents=MappingProxyType({name: _document(model) for name, model in models.items()}),
     )
     if faults:
@@ -248,6 +251,37 @@ def _policy(
         table,
         faults,
         lambda chosen: registries.make(class_, chosen),
+    )
+
+
+def _payments(
+    settings: Settings, registries: Registries, faults: list[Fault]
+) -> Mapping[str, PaymentMethod]:
+    """Return one payment method of every table."""
+    made: dict[str, PaymentMethod] = {}
+    for name in settings.payments:
+        method = _payment(settings, registries, name, faults)
+        if method is not None:
+            made[name] = method
+    return MappingProxyType(made)
+
+
+def _payment(
+    settings: Settings, registries: Registries, name: str, faults: list[Fault]
+) -> PaymentMethod | None:
+    table = dict(settings.payments[name])
+    kind = table.pop("kind")
+    class_ = registries.payments.get(kind)
+    if class_ is None:
+        faults.append(_no_such(settings, ("payments", name, "kind"), kind, registries.payments))
+        return None
+    return _configured(
+        settings,
+        ("payments", name),
+        class_.Settings,
+        table,
+        faults,
+        lambda chosen: registries.make(class_, name, chosen),
     )
 
 

@@ -84,6 +84,7 @@ RULES = (
     Rule("I3", "settlement", audit.settled_usage, (audit.settlements,)),
     Rule("I4", "batches", audit.batches, (audit.batched_usage,)),
     Rule("I6", "usage_hourly", audit.used, (audit.rolled_up,)),
+    Rule("I7", "ledger", audit.payments_entries, (audit.paid_in,)),
 )
 
 
@@ -97,6 +98,7 @@ async def verify(database: Database, *, pause_s: float = 1.0) -> Verdict:
         await _apply(database, rule, verdict, pause_s)
     await _available(database, verdict)
     await _bills(database, verdict)
+    await _payments(database, verdict)
     async for lease, held in audit.overdrawn(database):
         verdict.debts[lease] = held
     return verdict
@@ -192,6 +194,26 @@ async def _bills(database: Database, verdict: Verdict) -> None:
             verdict.found(Fault("I5", f"usage/{document['_id']}", reason))
         if document["outcome"] == "open" or document["ended_at"] is None:
             verdict.found(Fault("I4", f"usage/{document['_id']}", "is not final"))
+
+
+async def _payments(database: Database, verdict: Verdict) -> None:
+    async for document in audit.payments(database):
+        verdict.checked["I7"] += 1
+        if reason := _wrong_payment(document):
+            verdict.found(Fault("I7", f"payments/{document['_id']}", reason))
+
+
+def _wrong_payment(document: Mapping[str, Any]) -> str:
+    """Return what is wrong with a payment: what it booked must be what came less what went."""
+    booked = sum(int(entry["amount"]) for entry in document["entries"])
+    paid = int(document["amount"]) if document["paid_at"] is not None else 0
+    refunded = sum(int(refund["amount"]) for refund in document["refunds"]) if paid else 0
+    owed = int(document.get("owed", 0))
+    if booked != paid - refunded + owed:
+        return f"booked {booked} and should have booked {paid - refunded + owed}"
+    if not 0 <= owed <= refunded <= paid:
+        return f"{paid} were paid, {refunded} refunded, {owed} of it are owed"
+    return ""
 
 
 def _wrong_bill(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ezkielyna.settings import environment as variables
 from ezkielyna.settings.documents import Document, Merged, read_all
 from ezkielyna.settings.faults import Fault, SettingsRefused, dotted
-from ezkielyna.settings.model import Settings
+from ezkielyna.settings.model import DEFAULT_PAYMENTS, Settings
 from ezkielyna.settings.secrets import resolve
 from ezkielyna.settings.starter import demo_documents
 
@@ -75,6 +75,8 @@ def _validated(merged: Merged, faults: list[Fault]) -> Settings:
     tree = dict(merged.tree)
     if isinstance(plans := tree.get("plans", {}), dict):
         tree["plans"] = {"default": {}, **plans}
+    if isinstance(payments := tree.get("payments", {}), dict):
+        tree["payments"] = {**DEFAULT_PAYMENTS, **payments}
     faults.extend(_across(merged, tree))
     try:
         settings = Settings.model_validate(tree)
@@ -105,7 +107,7 @@ def _unpriced(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _without_kind(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:
-    for section in ("providers", "billing"):
+    for section in ("providers", "billing", "payments"):
         for name, table in _tables(tree, section):
             if not isinstance(table.get("kind"), str):
                 reason = 'is missing; write kind = "…", as a plugin offers it'

@@ -55,6 +55,22 @@ def _network(value: str) -> str:
 Usd = Annotated[Nano, BeforeValidator(_amount)]
 """An amount of USD in the file, exact nano-dollars (per million tokens, or a piece) here."""
 
+
+def _path_word(value: str) -> str:
+    """Refuse a name that cannot stand in an address as it is."""
+    if not value.isascii() or not value.replace("-", "").replace("_", "").isalnum():
+        raise ValueError("its name is part of an address: use letters, digits, - and _ only")
+    return value
+
+
+def _contact(value: str) -> str:
+    """Refuse what a page cannot make a link of."""
+    if value and not value.startswith("https://") and "@" not in value:
+        raise ValueError("must be an e-mail address or begin with https://")
+    return value
+
+
+PathWord = Annotated[str, AfterValidator(_path_word)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
 Day = Annotated[date, BeforeValidator(_whole_day)]
@@ -150,6 +166,13 @@ class AccountSettings(Section):
     require_verified_email: bool = Field(
         True, description="whether keys work only after the e-mail address is verified"
     )
+    refund_policy: str = Field(
+        "Credit does not expire. What you have not used is refunded on request.",
+        description="said beside the amount before a customer pays",
+    )
+    contact: Annotated[str, AfterValidator(_contact)] = Field(
+        "", description="how customers reach you: an e-mail address or an https:// address"
+    )
 
 
 class MailSettings(Section):
@@ -180,6 +203,9 @@ class PlanSettings(Section):
         """Return the plan that a request carries."""
         return Plan(name=name, **self.model_dump())
 
+
+DEFAULT_PAYMENTS: Mapping[str, dict[str, Any]] = {"voucher": {"kind": "voucher"}}
+"""Tables of `[payments]` that are there unless the file has its own of that name."""
 
 RATE_KEYS: Mapping[str, Bucket] = {
     "input": "input",
@@ -258,6 +284,12 @@ class Settings(Section):
         default_factory=dict,
         description="billing policies by a name of your own; `kind` is what a plugin offers, the "
         "other keys are that kind's",
+    )
+    payments: dict[PathWord, dict[str, Any]] = Field(
+        default_factory=lambda: dict(DEFAULT_PAYMENTS),
+        repr=False,
+        description="payment methods by a name of your own, which is part of the address that the "
+        "provider notifies; `kind` is what a plugin offers, the other keys are that kind's",
     )
     plans: dict[str, PlanSettings] = Field(
         default_factory=lambda: {"default": PlanSettings()}, description="what accounts may do"

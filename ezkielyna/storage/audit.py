@@ -120,6 +120,41 @@ async def usage_documents(database: Database) -> AsyncIterator[Document]:
         yield document
 
 
+async def paid_in(
+    database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield `{amount}` for every ledger entry that a payment made."""
+    query: Document = {"kind": {"$in": ["refund", "top-up"]}}
+    if key is not None:
+        query["_id"] = key
+    found = database["ledger"].find(query, {"amount": 1}, sort=[("_id", 1)], session=session)
+    async for document in found:
+        yield document["_id"], {"amount": int(document["amount"])}
+
+
+async def payments_entries(
+    database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield `{amount}` for every ledger entry that a payment says it made."""
+    query = {} if key is None else {"entries.id": key}
+    pipeline: list[Mapping[str, Any]] = [
+        {"$match": query},
+        {"$unwind": "$entries"},
+        *([] if key is None else [{"$match": {"entries.id": key}}]),
+        {"$group": {"_id": "$entries.id", "amount": {"$sum": "$entries.amount"}}},
+        {"$sort": {"_id": 1}},
+    ]
+    async for found in database["payments"].aggregate(pipeline, session=session):
+        yield found["_id"], {"amount": int(found["amount"])}
+
+
+async def payments(database: Database) -> AsyncIterator[Document]:
+    """Yield what every payment came to: amount, state, refunds, entries."""
+    fields = dict.fromkeys(("amount", "state", "paid_at", "refunds", "owed", "entries"), 1)
+    async for document in database["payments"].find({}, fields, batch_size=1000):
+        yield document
+
+
 async def overdrawn(database: Database) -> AsyncIterator[tuple[str, Nano]]:
     """Yield leases that hold less than nothing: debts."""
     async for found in database["leases"].find({"held": {"$lt": 0}}, {"held": 1}):

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 3
+VERSION = 4
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -141,6 +141,23 @@ SHAPES: Mapping[str, _Shape] = {
         required={"_id": TEXT, "account": TEXT, "at": DATE, "act": TEXT, "by": TEXT},
         indexes=(IndexModel([("account", ASCENDING), ("at", ASCENDING)]),),
     ),
+    "payments": _Shape(
+        required={
+            "_id": TEXT,
+            "account": TEXT,
+            "method": TEXT,
+            "kind": TEXT,
+            "amount": LONG,
+            "state": {"enum": ["processing", "paid", "failed", "refunded"]},
+            "created_at": DATE,
+        },
+        optional={"owed": LONG},
+        indexes=(
+            IndexModel([("account", ASCENDING), ("created_at", ASCENDING)]),
+            IndexModel([("owed", ASCENDING)], sparse=True),
+        ),
+    ),
+    "payment_notes": _Shape(required={"_id": TEXT, "at": DATE}),
     "meta": _Shape(required={"_id": TEXT}),
 }
 

@@ -118,7 +118,11 @@ def test_plugins_are_listed_with_version_and_offer(invoke: Invoke) -> None:
     records = {
         record["name"]: record for record in json.loads(invoke("plugins", "list", "--json").stdout)
     }
-    assert records["ezkielyna"]["offers"] == ["limiter memory", "billing per-token"]
+    assert records["ezkielyna"]["offers"] == [
+        "limiter memory",
+        "billing per-token",
+        "payment voucher",
+    ]
     openai = records["openai"]
     assert openai["enabled"]
     assert "provider openai" in openai["offers"]

@@ -12,9 +12,10 @@ from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Key, Plan
 from ezkielyna.contract.errors import ModelNotFound
 from ezkielyna.contract.limiter import RateLimiter
+from ezkielyna.contract.payment import PaymentMethod, PaymentSettings
 from ezkielyna.contract.provider import Exchange, Provider, ProviderSettings
 from ezkielyna.contract.requests import ApiRequest
-from ezkielyna.defaults import MemoryLimiter, PerToken
+from ezkielyna.defaults import MemoryLimiter, PerToken, Vouchers
 from ezkielyna.gateway.catalogue import Catalogue, build_catalogue
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Fault, SettingsRefused, load
@@ -41,6 +42,17 @@ class Torn(Paper):
 
     def __init__(self, name: str, settings: ProviderSettings) -> None:
         raise RuntimeError(f"{name} is torn")
+
+
+class Signed(Vouchers):
+    """A payment method with a setting that has no default."""
+
+    kind = "signed"
+
+    class Settings(PaymentSettings):
+        """A webhook needs a secret."""
+
+        webhook_secret: str
 
 
 class Greedy(BillingPolicy):
@@ -80,14 +92,16 @@ def registries() -> Registries:
     providers: dict[str, type[Provider]] = {"paper": Paper, "torn": Torn}
     limiters: dict[str, type[RateLimiter]] = {"memory": MemoryLimiter}
     billing: dict[str, type[BillingPolicy]] = {"per-token": PerToken, "greedy": Greedy}
-    everything = (*providers.values(), *limiters.values(), *billing.values())
+    payments: dict[str, type[PaymentMethod]] = {"voucher": Vouchers, "signed": Signed}
+    shelves: list[Mapping[str, type]] = [providers, limiters, billing, payments]
     return Registries(
-        MappingProxyType(providers),
-        MappingProxyType(limiters),
-        MappingProxyType(billing),
-        (),
-        (),
-        dict.fromkeys(everything, "test"),
+        providers=MappingProxyType(providers),
+        limiters=MappingProxyType(limiters),
+        billing=MappingProxyType(billing),
+        payments=MappingProxyType(payments),
+        startup=(),
+        shutdown=(),
+        offered_by={class_: "test" for shelf in shelves for class_ in shelf.values()},
     )
 
 
@@ -120,6 +134,36 @@ def test_providers_have_their_kinds_settings() -> None:
     assert isinstance(provider.settings, Paper.Settings)
     assert provider.settings.weight == 120
     assert provider.settings.api_key.get_secret_value() == "secret"
+
+
+def test_payment_methods_have_their_kinds_settings() -> None:
+    tables = {"cards": {"kind": "signed", "webhook_secret": "secret", "least": "2.50"}}
+    methods = built(payments=tables).payments
+    assert {name: type(method) for name, method in methods.items()} == {
+        "voucher": Vouchers,
+        "cards": Signed,
+    }
+    assert methods["cards"].name == "cards"
+    assert methods["cards"].settings.least == 2_500_000_000
+    assert methods["cards"].settings.most == 500 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "reason"),
+    [
+        ({"kind": "signed"}, "webhook_secret", "is missing; write it"),
+        ({"kind": "cash"}, "kind", "kinds on offer: voucher, signed"),
+        ({"kind": "voucher", "least": "0.001"}, "least", "in whole cents"),
+        ({"kind": "voucher", "least": 9, "most": 8}, "", "least must not be more than most"),
+        ({"kind": "voucher", "moist": 8}, "moist", "did you mean most?"),
+    ],
+)
+def test_a_wrong_key_of_a_payment_method_is_named(
+    table: dict[str, Any], key: str, reason: str
+) -> None:
+    [(name, fault)] = refused(payments={"cards": table}).items()
+    assert name == ".".join(filter(None, ("payments", "cards", key)))
+    assert reason in fault.reason
 
 
 def test_an_unknown_model_is_refused_in_openais_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from ezkielyna.contract.money import Price
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.verify import verify
-from ezkielyna.storage import audit
+from ezkielyna.storage import audit, payments
 from ezkielyna.storage.compaction import compact
+from ezkielyna.storage.credits import CreditKind, credit
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.payments import Payment, Refund
 from ezkielyna.testing.ledger import accepted, funded
 
 PRICE = Price("v1", {"input": 2_500_000_000, "cached_input": 1_250_000_000, "output": 10**10})
@@ -112,6 +115,63 @@ async def test_a_fault_is_found_and_named(
     assert {fault.invariant for fault in verdict.faults} == invariants
     assert any(fault.document.startswith(document) for fault in verdict.faults)
     assert verdict.document()["fault_count"] == len(verdict.faults)
+
+
+async def paid(database: Database) -> None:
+    """Fill a database with one payment, a part of which was given back."""
+    await funded(database, "ann", 10**9)
+    now = datetime.now(UTC)
+    payment = Payment("pay_1", "ann", "cards", "lab", 10**10, "usd", now, paid_at=now)
+    entries = ("top-up:lab:pi_1", 10**10), ("refund:lab:re_1", -(10**9))
+    refunds = (Refund("re_1", 3 * 10**9, now, taken=10**9, parts=1),)
+    payment = replace(payment, state="paid", entries=entries, refunds=refunds)
+    await payments.add(database, payment)
+    kinds: list[CreditKind] = ["top-up", "refund"]
+    for kind, (name, amount) in zip(kinds, entries, strict=True):
+        reference = name.partition(":")[2]
+        await credit(database, "ann", amount, reference=reference, kind=kind, by="test")
+
+
+def credit_lost(database: Database) -> Awaitable[object]:
+    return database["ledger"].delete_one({"_id": "top-up:lab:pi_1"})
+
+
+def credited_without_payment(database: Database) -> Awaitable[object]:
+    return database["payments"].delete_one({"_id": "pay_1"})
+
+
+def refund_forgotten(database: Database) -> Awaitable[object]:
+    return database["payments"].update_one({"_id": "pay_1"}, {"$set": {"refunds": []}})
+
+
+def debt_forgotten(database: Database) -> Awaitable[object]:
+    return database["payments"].update_one({"_id": "pay_1"}, {"$unset": {"owed": ""}})
+
+
+def never_paid(database: Database) -> Awaitable[object]:
+    return database["payments"].update_one({"_id": "pay_1"}, {"$set": {"paid_at": None}})
+
+
+@pytest.mark.parametrize(
+    ("broken", "document"),
+    [
+        (credit_lost, "ledger/top-up:lab:pi_1"),
+        (credited_without_payment, "ledger/refund:lab:re_1"),
+        (refund_forgotten, "payments/pay_1"),
+        (debt_forgotten, "payments/pay_1"),
+        (never_paid, "payments/pay_1"),
+    ],
+)
+async def test_payments_and_ledger_prove_each_other(
+    broken: Break, document: str, database: Database
+) -> None:
+    await paid(database)
+    sound = await verify(database, pause_s=0)
+    assert sound.ok, sound.faults
+    assert sound.checked["I7"] == 3
+    await broken(database)
+    verdict = await verify(database, pause_s=0)
+    assert document in {fault.document for fault in verdict.faults if fault.invariant == "I7"}
 
 
 async def test_an_empty_database_balances(database: Database) -> None:
