@@ -29,6 +29,7 @@ LAYERS = {
     "defaults": 1,
     "throttle": 1,
     "ledger": 2,
+    "bench": 2,
     "gateway": 3,
     "console": 3,
     "app": 4,

@@ -20,6 +20,7 @@ COMMANDS = {
     "plugins": "List plugins.",
     "usage": "Show what an account used.",
     "ledger": "Verify every balance from the documents.",
+    "bench": "Put load on an OpenAI-compatible address and measure it.",
 }
 """Every command, with its line of help: the file `cli/NAME.py` has a click command `NAME`."""
 
