@@ -66,17 +66,33 @@ async def _csv(setup: Setup, email: str, days: Range) -> None:
 
     async with setup.storage() as database:
         account = await Accounts(database).by_email(email)
-        async for lines in csv_of(requests(database, account.id, *days)):
+        async for lines in csv_of(requests(database, account.id, *days), end="\n"):
             click.echo(lines, nl=False)
 
 
 async def _by_day_and_model(setup: Setup, email: str, days: Range) -> list[dict[str, Any]]:
     from ezkielyna.storage.accounts import Accounts
-    from ezkielyna.storage.usage import by_day_and_model
+    from ezkielyna.storage.rollups import cells
+    from ezkielyna.storage.usage import Sums
 
     async with setup.storage() as database:
         account = await Accounts(database).by_email(email)
-        return [row async for row in by_day_and_model(database, account.id, *days)]
+        found = await cells(database, account.id, "model", *days)
+    sums: dict[tuple[str, str], Sums] = {}
+    for cell in found:
+        day = f"{cell.start:%Y-%m-%d}"
+        sums.setdefault((day, cell.value), Sums()).add(cell.sums)
+    return [
+        {
+            "day": day,
+            "model": model,
+            "requests": one.requests,
+            "errors": one.errors,
+            "cost": one.cost,
+            "tokens": {bucket: one.tokens.get(bucket, 0) for bucket in BUCKETS},
+        }
+        for (day, model), one in sorted(sums.items())
+    ]
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

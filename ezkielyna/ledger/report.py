@@ -35,14 +35,24 @@ LINES = 200
 """Lines that are handed on together."""
 
 
-async def csv_of(documents: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[str]:
-    """Yield a CSV file in pieces: the head, then a line for each usage document."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With these a spreadsheet takes a cell for a formula."""
+
+
+async def csv_of(
+    documents: AsyncIterator[Mapping[str, Any]], *, end: str = "\r\n"
+) -> AsyncIterator[str]:
+    """Yield a CSV file in pieces: the head, then a line for each usage document.
+
+    Lines end as RFC 4180 says; a terminal may have them otherwise. A text that a spreadsheet would
+    run as a formula begins with an apostrophe.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=end)
     writer.writerow(COLUMNS)
     lines = 1
     async for document in documents:
-        writer.writerow(row(document))
+        writer.writerow([inert(cell) for cell in row(document)])
         lines += 1
         if lines >= LINES:
             yield text.getvalue()
@@ -76,6 +86,11 @@ def row(document: Mapping[str, Any]) -> list[str | int]:
         _since(started, document["first_byte_at"]),
         _since(started, document["ended_at"]),
     ]
+
+
+def inert(cell: str | int) -> str | int:
+    """Return a cell such that no spreadsheet runs it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _since(start: datetime, moment: datetime | None) -> int | str:

@@ -11,7 +11,7 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, bill_line, cost
+from ezkielyna.storage.usage import Hour, Sums, bill_line, cost
 
 MOST_USAGES = 500
 """Usages in one transaction."""
@@ -37,14 +37,17 @@ def settlement(
     """
     assert len(records) <= MOST_USAGES, len(records)
     costs: dict[str, Nano] = {}
-    hours: dict[tuple[str, str, str, str, int], Hour] = {}
+    hours: dict[_HourKey, Sums] = {}
     for record in records:
         if record.bill.cost:
             costs[record.account] = costs.get(record.account, 0) + record.bill.cost
-        _roll_up(hours, process, record)
+        _roll_up(hours, record)
     if usages is None:
         usages = [document(record, batch_id(process, n)) for record in records]
-    return Settlement(process, n, moment(at), usages, costs, list(hours.values()))
+    rolled_up = [
+        Hour(*key[:5], moment(key[5] * 3600), process, sums) for key, sums in hours.items()
+    ]
+    return Settlement(process, n, moment(at), usages, costs, rolled_up)
 
 
 def batch_id(process: str, n: int) -> str:
@@ -92,20 +95,30 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _roll_up(
-    hours: dict[tuple[str, str, str, str, int], Hour], process: str, record: UsageRecord
-) -> None:
-    number = int(record.started_at // 3600)
-    key = (record.account, record.key, record.model, record.endpoint, number)
-    hour = hours.get(key)
-    if hour is None:
-        hour = hours[key] = Hour(*key[:4], moment(number * 3600), process)
-    hour.requests += 1
-    hour.errors += record.outcome not in NO_ERRORS
-    hour.cost += record.bill.cost
+_HourKey = tuple[str, str, str, str, str, int]
+"""Account, key, model, endpoint, outcome, and the hour since 1970."""
+
+
+def _roll_up(hours: dict[_HourKey, Sums], record: UsageRecord) -> None:
+    started, first, ended = record.started_at, record.first_byte_at, record.ended_at
+    number = int(started // 3600)
+    outcome = record.outcome
+    key = (record.account, record.key, record.model, record.endpoint, outcome, number)
+    sums = hours.get(key)
+    if sums is None:
+        sums = hours[key] = Sums()
+    sums.requests += 1
+    sums.errors += outcome not in NO_ERRORS
+    sums.estimated += record.usage.source != "upstream"
+    sums.cost += record.bill.cost
+    if first is not None:
+        sums.first_bytes += 1
+        sums.first_byte_ms += max(0, int((first - started) * 1000))
+    if ended is not None:
+        sums.duration_ms += max(0, int((ended - started) * 1000))
     for bucket, quantity in zip(BUCKETS, _quantities(record.usage), strict=True):
         if quantity:
-            hour.tokens[bucket] = hour.tokens.get(bucket, 0) + quantity
+            sums.tokens[bucket] = sums.tokens.get(bucket, 0) + quantity
 
 
 def moment(seconds: float) -> datetime:

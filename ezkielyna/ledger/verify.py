@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ezkielyna.contract.money import Bill, usd
@@ -18,6 +19,7 @@ from ezkielyna.storage import audit
 from ezkielyna.storage.audit import Row
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.usage import DIMENSIONS
 
 LISTED = 1000
 """Faults that are kept, more are only counted; suspects that are collected at a time."""
@@ -85,6 +87,10 @@ RULES = (
     Rule("I4", "batches", audit.batches, (audit.batched_usage,)),
     Rule("I6", "usage_hourly", audit.used, (audit.rolled_up,)),
     Rule("I7", "ledger", audit.payments_entries, (audit.paid_in,)),
+    *(
+        Rule("I6", "usage_daily", partial(audit.merged_hours, by), (partial(audit.days, by),))
+        for by in DIMENSIONS
+    ),
 )
 
 

@@ -13,11 +13,13 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.usage import COUNTS, Dimension
 
 Row = tuple[str, Document]
 """A key and what belongs to it."""
 
 HOUR = "%Y-%m-%dT%H"
+DAY = timedelta(days=1)
 
 
 async def available(
@@ -110,6 +112,30 @@ async def used(
     fields |= {bucket: f"$tokens.{bucket}" for bucket in BUCKETS}
     query = {} if key is None else _hour_query(key, "started_at")
     async for row in _hours(database, "usage", query, "$started_at", fields, session):
+        yield row
+
+
+async def merged_hours(
+    by: Dimension, database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield `{requests, cost, <bucket>…}` of merged hours for each day and value of a dimension."""
+    query: Document = {"merged": True}
+    if key is not None:
+        account, _, value, day = _day_parts(key)
+        query |= {"account": account, by: value, "hour": {"$gte": day, "$lt": day + DAY}}
+    async for row in _days(database, "usage_hourly", query, by, f"${by}", "$hour", session):
+        yield row
+
+
+async def days(
+    by: Dimension, database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield the same from the daily roll-ups."""
+    query: Document = {"by": by}
+    if key is not None:
+        account, _, value, day = _day_parts(key)
+        query |= {"account": account, "value": value, "day": day}
+    async for row in _days(database, "usage_daily", query, by, "$value", "$day", session):
         yield row
 
 
@@ -206,6 +232,30 @@ def _hour_query(key: str, field: str) -> Document:
         "endpoint": endpoint,
         field: {"$gte": begin, "$lt": begin + timedelta(hours=1)},
     }
+
+
+async def _days(
+    database: Database,
+    collection: str,
+    query: Mapping[str, Any],
+    by: Dimension,
+    value: str,
+    date: str,
+    session: Session | None,
+) -> AsyncIterator[Row]:
+    fields = {name: f"${name}" for name in COUNTS} | {b: f"$tokens.{b}" for b in BUCKETS}
+    day = {"$dateToString": {"date": date, "format": "%Y-%m-%d"}}
+    group: Document = {"_id": {"$concat": ["$account", f" {by} ", value, " ", day]}}
+    group |= {name: {"$sum": field} for name, field in fields.items()}
+    async for found in _grouped(database, collection, query, group, session):
+        yield str(found["_id"]), {name: int(found[name]) for name in fields}
+
+
+def _day_parts(key: str) -> tuple[str, str, str, datetime]:
+    """Return account, dimension, value and day of a key of `_days`; a value may have spaces."""
+    rest, day = key.rsplit(" ", 1)
+    account, by, value = rest.split(" ", 2)
+    return account, by, value, datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
 
 
 async def _grouped(

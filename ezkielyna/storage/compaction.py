@@ -1,60 +1,80 @@
 """Compaction: the roll-ups of closed hours, one a process, become one for all processes.
 
-Whoever does it, however often and at once with others: the sums stay what they are.
+What is merged is added to the roll-ups of its day in the same transaction. So at any moment the
+days and the hours that are not merged yet are together all that was used: nothing is missing or
+there twice, whoever merges, however often and at once with others, however late a request comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.usage import Hour, added
+from ezkielyna.storage.usage import ALL, DIMENSIONS, Day, Dimension, Hour, Sums, added
 
-ALL = "*"
-"""The process of a roll-up over all processes."""
-
-SAME = ("account", "key", "model", "endpoint", "hour")
+SAME = ("account", "hour")
+"""What is merged in one transaction has these in common."""
 
 
 async def compact(database: Database, before: datetime, limit: int = 200) -> int:
-    """Merge roll-ups of hours before a time; return how many hours of a key were merged.
+    """Merge roll-ups of hours before a time; return how many hours of an account were merged.
 
     Raises StorageError. An hour that gets a late request is merged again the next time.
     """
     pipeline: list[Mapping[str, Any]] = [
-        {"$match": {"hour": {"$lt": before}, "process": {"$ne": ALL}}},
+        {"$match": {"merged": False, "hour": {"$lt": before}}},
         {"$group": {"_id": {name: f"${name}" for name in SAME}}},
         {"$limit": limit},
     ]
-    keys = [found["_id"] async for found in database["usage_hourly"].aggregate(pipeline)]
-    for key in keys:
-        await _merge(database, key)
-    return len(keys)
+    closed = [found["_id"] async for found in database["usage_hourly"].aggregate(pipeline)]
+    for hour in closed:
+        await _merge(database, hour)
+    return len(closed)
 
 
-async def _merge(database: Database, key: Document) -> None:
+async def _merge(database: Database, hour: Document) -> None:
     async def merge(session: Session) -> None:
         hourly = database["usage_hourly"]
-        query = {**key, "process": {"$ne": ALL}}
+        query = {**hour, "merged": False}
         found = [document async for document in hourly.find(query, session=session)]
         if not found:
             return
-        whole = Hour(**key, process=ALL)
-        for document in found:
-            _add(whole, document)
+        hours, days = _whole(found)
         ids = [document["_id"] for document in found]
         await hourly.delete_many({"_id": {"$in": ids}}, session=session)
-        await hourly.bulk_write(added([whole]), session=session)
+        await hourly.bulk_write(added(hours), ordered=False, session=session)
+        await database["usage_daily"].bulk_write(
+            [day.added() for day in days], ordered=False, session=session
+        )
 
     await database.transaction(merge)
 
 
-def _add(whole: Hour, part: Document) -> None:
-    whole.requests += int(part["requests"])
-    whole.errors += int(part["errors"])
-    whole.cost += int(part["cost"])
-    for bucket, quantity in part.get("tokens", {}).items():
-        whole.tokens[bucket] = whole.tokens.get(bucket, 0) + int(quantity)
+def _whole(documents: Iterable[Document]) -> tuple[list[Hour], list[Day]]:
+    """Return the hours over all processes, and what each adds to its days."""
+    hours: dict[str, Hour] = {}
+    days: dict[tuple[Dimension, str], Day] = {}
+    for document in documents:
+        sums = Sums.of(document)
+        whole = _hour(document)
+        hours.setdefault(whole.id, whole).sums.add(sums)
+        day = whole.hour.replace(hour=0)
+        for by in DIMENSIONS:
+            value = getattr(whole, by)
+            days.setdefault((by, value), Day(whole.account, by, value, day)).sums.add(sums)
+    return list(hours.values()), list(days.values())
+
+
+def _hour(document: Document) -> Hour:
+    return Hour(
+        account=document["account"],
+        key=document["key"],
+        model=document["model"],
+        endpoint=document["endpoint"],
+        outcome=document.get("outcome", "ok"),
+        hour=document["hour"],
+        process=ALL,
+    )

@@ -113,7 +113,12 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(
             IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),
             IndexModel([("key", ASCENDING), ("hour", ASCENDING)]),
+            IndexModel([("merged", ASCENDING), ("account", ASCENDING), ("hour", ASCENDING)]),
         ),
+    ),
+    "usage_daily": _Shape(
+        required={"_id": TEXT, "account": TEXT, "by": TEXT, "day": DATE, "cost": LONG},
+        indexes=(IndexModel([("account", ASCENDING), ("by", ASCENDING), ("day", ASCENDING)]),),
     ),
     "idempotency": _Shape(
         required={"_id": TEXT, "claim": TEXT, "fingerprint": BINARY, "expires_at": DATE},
@@ -180,6 +185,10 @@ async def prepare(database: Database) -> None:
     existing = set(await database.collection_names())
     for name, shape in SHAPES.items():
         await _shape(database, name, shape, name in existing)
+    # Roll-ups from before version 3: what is not merged will be, and so reach its day.
+    await database["usage_hourly"].update_many(
+        {"merged": {"$exists": False}}, {"$set": {"merged": False}}
+    )
     await database["meta"].update_one(
         {"_id": "schema"}, {"$set": {"version": VERSION}}, upsert=True
     )

@@ -1,11 +1,11 @@
-"""Usage: one document a request, and hourly roll-ups, which are all that dashboards read."""
+"""Usage: one document a request, and roll-ups by hour and day, which are all that charts read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Literal, get_args
 
 from bson.int64 import Int64
 from pymongo import UpdateOne
@@ -26,6 +26,69 @@ def cost(amount: Nano) -> Int64:
 
 
 @dataclass(slots=True)
+class Sums:
+    """What some requests came to.
+
+    `estimated` counts requests whose tokens no upstream reported; `first_bytes` those that had a
+    first byte, after `first_byte_ms` in all; `duration_ms` is the time of all from start to end.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    estimated: int = 0
+    first_bytes: int = 0
+    first_byte_ms: int = 0
+    duration_ms: int = 0
+    cost: Nano = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, document: Document) -> Sums:
+        """Return the sums in a roll-up's document; what an old one does not tell is zero."""
+        counts = {name: int(document.get(name, 0)) for name in COUNTS}
+        tokens = {name: int(quantity) for name, quantity in document.get("tokens", {}).items()}
+        return cls(**counts, tokens=tokens)
+
+    def add(self, other: Sums) -> None:
+        """Add what other requests came to."""
+        self.requests += other.requests
+        self.errors += other.errors
+        self.estimated += other.estimated
+        self.first_bytes += other.first_bytes
+        self.first_byte_ms += other.first_byte_ms
+        self.duration_ms += other.duration_ms
+        self.cost += other.cost
+        for bucket, quantity in other.tokens.items():
+            self.tokens[bucket] = self.tokens.get(bucket, 0) + quantity
+
+    def increments(self) -> dict[str, Int64]:
+        """Return what `$inc` adds to a roll-up's document."""
+        checked(self.cost)
+        increments = {name: Int64(getattr(self, name)) for name in COUNTS}
+        for bucket, quantity in self.tokens.items():
+            increments[f"tokens.{bucket}"] = Int64(quantity)
+        return increments
+
+
+COUNTS = (
+    "requests",
+    "errors",
+    "estimated",
+    "first_bytes",
+    "first_byte_ms",
+    "duration_ms",
+    "cost",
+)
+"""The numbers of a roll-up beside its tokens."""
+
+Dimension = Literal["model", "key", "endpoint", "outcome"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+ALL = "*"
+"""The process of a roll-up over all processes."""
+
+
+@dataclass(slots=True)
 class Hour:
     """A roll-up: what one key used of one model in one hour, as one process saw it."""
 
@@ -33,70 +96,58 @@ class Hour:
     key: str
     model: str
     endpoint: str
+    outcome: str
     hour: datetime
     process: str
-    requests: int = 0
-    errors: int = 0
-    cost: Nano = 0
-    tokens: dict[str, int] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
 
     @property
     def id(self) -> str:
         """The id of its document."""
         hour = self.hour.strftime("%Y-%m-%dT%H")
-        return ":".join((self.account, self.key, self.model, self.endpoint, hour, self.process))
+        parts = (self.account, self.key, self.model, self.endpoint, self.outcome, hour)
+        return ":".join((*parts, self.process))
+
+    def added(self) -> UpdateOne:
+        """Return the write that adds it to what is stored."""
+        fixed = {
+            "account": self.account,
+            "key": self.key,
+            "model": self.model,
+            "endpoint": self.endpoint,
+            "outcome": self.outcome,
+            "hour": self.hour,
+            "process": self.process,
+            "merged": self.process == ALL,
+        }
+        update = {"$inc": self.sums.increments(), "$setOnInsert": fixed}
+        return UpdateOne({"_id": self.id}, update, upsert=True)
+
+
+@dataclass(slots=True)
+class Day:
+    """A roll-up: what an account used in one day with one value of a dimension.
+
+    Days are the sums of the hours that are merged over the processes, and only of those.
+    """
+
+    account: str
+    by: Dimension
+    value: str
+    day: datetime
+    sums: Sums = field(default_factory=Sums)
+
+    def added(self) -> UpdateOne:
+        """Return the write that adds it to what is stored."""
+        id_ = ":".join((self.account, self.by, self.value, self.day.strftime("%Y-%m-%d")))
+        fixed = {"account": self.account, "by": self.by, "value": self.value, "day": self.day}
+        update = {"$inc": self.sums.increments(), "$setOnInsert": fixed}
+        return UpdateOne({"_id": id_}, update, upsert=True)
 
 
 def added(hours: Iterable[Hour]) -> list[UpdateOne]:
     """Return the writes that add these roll-ups to what is stored."""
-    return [_added(hour) for hour in hours]
-
-
-def _added(hour: Hour) -> UpdateOne:
-    increments = {
-        "requests": Int64(hour.requests),
-        "errors": Int64(hour.errors),
-        "cost": Int64(checked(hour.cost)),
-    }
-    for bucket, quantity in hour.tokens.items():
-        increments[f"tokens.{bucket}"] = Int64(quantity)
-    fixed = {
-        "account": hour.account,
-        "key": hour.key,
-        "model": hour.model,
-        "endpoint": hour.endpoint,
-        "hour": hour.hour,
-        "process": hour.process,
-    }
-    return UpdateOne({"_id": hour.id}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
-
-
-async def by_day_and_model(
-    database: Database, account: str, since: datetime, until: datetime
-) -> AsyncIterator[Document]:
-    """Yield `{day, model, requests, errors, cost, tokens{…}}` for a half-open UTC range."""
-    sums: Document = {name: {"$sum": f"${name}"} for name in ("requests", "errors", "cost")}
-    day = {"$dateToString": {"date": "$hour", "format": "%Y-%m-%d"}}
-    pipeline: list[Mapping[str, Any]] = [
-        {"$match": {"account": account, "hour": {"$gte": since, "$lt": until}}},
-        {
-            "$group": {
-                "_id": {"day": day, "model": "$model"},
-                **sums,
-                **{bucket: {"$sum": f"$tokens.{bucket}"} for bucket in _BUCKETS},
-            }
-        },
-        {"$sort": {"_id.day": 1, "_id.model": 1}},
-    ]
-    async for found in database["usage_hourly"].aggregate(pipeline):
-        yield {
-            "day": found["_id"]["day"],
-            "model": found["_id"]["model"],
-            "requests": int(found["requests"]),
-            "errors": int(found["errors"]),
-            "cost": int(found["cost"]),
-            "tokens": {bucket: int(found[bucket]) for bucket in _BUCKETS},
-        }
+    return [hour.added() for hour in hours]
 
 
 async def spent_by_key(
@@ -131,15 +182,3 @@ async def requests(
         query, sort=[("started_at", 1), ("_id", 1)], batch_size=500
     ):
         yield found
-
-
-_BUCKETS = (
-    "input",
-    "cached_input",
-    "cache_write",
-    "output",
-    "reasoning",
-    "audio_in",
-    "audio_out",
-    "images",
-)

@@ -221,22 +221,28 @@ async def test_compaction_changes_no_sum(database: Database, tmp_path: Path) -> 
     await books(database, tmp_path)
     extra = Ledger(database, tmp_path)
     await extra.open()
-    record = accepted("ann", "req_extra")
-    reservation = await extra.reserve(record, 10**7, 1)
-    record.usage = Usage(input=5)
-    record.bill = PRICE.bill(record.usage)
-    record.outcome, record.ended_at = "failed", record.started_at + 1
-    reservation.settle()
+    for outcome in ("ok", "failed"):
+        record = accepted("ann", f"req_extra_{outcome}")
+        reservation = await extra.reserve(record, 10**7, 1)
+        record.usage = Usage(input=5)
+        record.bill = PRICE.bill(record.usage)
+        record.outcome, record.ended_at = outcome, record.started_at + 1  # type: ignore[assignment]
+        reservation.settle()
     await extra.close()
     now = datetime.now(UTC)
     rows = [row async for row in audit.rolled_up(database)]
-    assert await database["usage_hourly"].count_documents({}) == 5
+    assert await database["usage_hourly"].count_documents({}) == 6
     assert await compact(database, now - timedelta(hours=3)) == 0
     merged = await asyncio.gather(compact(database, now), compact(database, now))
     assert max(merged) == 4
     assert [row async for row in audit.rolled_up(database)] == rows
-    assert await database["usage_hourly"].count_documents({}) == 4
+    assert await database["usage_hourly"].count_documents({}) == 5, "what failed is apart"
     errors = [found["errors"] async for found in database["usage_hourly"].find({})]
     assert sum(errors) == 1
     assert await compact(database, now) == 0
-    assert (await verify(database, pause_s=0)).ok
+    sound = await verify(database, pause_s=0)
+    assert sound.ok, sound.faults
+    await database["usage_daily"].update_one({"by": "model"}, {"$inc": {"cost": Int64(1)}})
+    (fault,) = (await verify(database, pause_s=0)).faults
+    assert fault.invariant == "I6"
+    assert fault.document.startswith("usage_daily/ann model fast 20")
