@@ -17,6 +17,7 @@ from ezkielyna.gateway.delegates import ApiRouter
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.idempotency import Idempotency
 from ezkielyna.gateway.pipeline import Pipeline
+from ezkielyna.gateway.reports import Reports
 from ezkielyna.gateway.routing import Routing
 from ezkielyna.gateway.suspects import Suspects
 from ezkielyna.ledger.books import Ledger
@@ -47,10 +48,9 @@ class App:
         self._catalogue = build_catalogue(settings, registries)
         self._ledger = Ledger(database, data)
         self.addresses = ClientAddresses(settings.server.trusted_proxies)
+        keys = Keys(database, secret)
         self._authentication = Authentication(
-            Keys(database, secret),
-            process=self._ledger.process,
-            suspects=Suspects(self.addresses),
+            keys, process=self._ledger.process, suspects=Suspects(self.addresses)
         )
         self._upstream = Upstream()
         self._payments = Payments(
@@ -81,6 +81,7 @@ class App:
             self._authentication,
             admission,
             self._catalogue,
+            Reports(database, keys),
             max_body=settings.server.max_body,
         )
         console = Console(

@@ -48,6 +48,7 @@ DOORS = {
     "tornado": {
         "wire",
         "gateway/delegates.py",
+        "gateway/reply.py",
         "gateway/relay.py",
         "console",
         "app.py",

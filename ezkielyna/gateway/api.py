@@ -14,6 +14,7 @@ from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.delegates import Call, Handler
 from ezkielyna.gateway.pipeline import Pipeline
+from ezkielyna.gateway.reports import Reports
 
 PATHS: dict[str, Endpoint] = {
     "/chat/completions": "chat.completions",
@@ -34,17 +35,21 @@ class Api:
         authentication: Authentication,
         admission: Admission,
         catalogue: Catalogue,
+        reports: Reports,
         *,
         max_body: int,
     ) -> None:
         self._authentication = authentication
         self._admission = admission
         self._catalogue = catalogue
+        self._reports = reports
         self.max_body = max_body
         self._routes: dict[str, dict[str, Handler]] = {
             path: {"POST": partial(pipeline.serve, endpoint)} for path, endpoint in PATHS.items()
         }
         self._routes["/models"] = {"GET": self._models}
+        self._routes["/key"] = {"GET": self._key}
+        self._routes["/usage"] = {"GET": self._usage}
         self._model_routes: dict[str, Handler] = {"GET": self._model}
 
     def find(self, path: str) -> dict[str, Handler] | None:
@@ -66,6 +71,15 @@ class Api:
         identity, plan = await self._identify(call)
         name = call.path.removeprefix(MODEL_PREFIX)
         call.reply.answer(orjson.dumps(self._catalogue.document(name, plan, identity.key)))
+
+    async def _key(self, call: Call) -> None:
+        """Show this key and its account's money."""
+        await self._reports.key(call, *await self._identify(call))
+
+    async def _usage(self, call: Call) -> None:
+        """Show what the account used."""
+        identity, _ = await self._identify(call)
+        await self._reports.usage(call, identity)
 
     async def _identify(self, call: Call) -> tuple[Identity, Plan]:
         identity = await self._authentication.identify(call.key, call)

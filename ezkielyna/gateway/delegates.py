@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import structlog
@@ -32,7 +32,7 @@ from ezkielyna.contract.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from ezkielyna.wire.prepared import PreparedHeaders
+from ezkielyna.gateway.reply import Reply
 from ezkielyna.wire.request_id import new_request_id
 
 log = structlog.stdlib.get_logger("ezkielyna.gateway")
@@ -40,124 +40,9 @@ log = structlog.stdlib.get_logger("ezkielyna.gateway")
 PREFIXES = ("/api/v1/", "/v1/")
 MAX_URL_BYTES = 8 * 1024
 
-EXPOSED = (
-    "x-request-id, retry-after, retry-after-ms, x-ezkielyna-dropped, idempotent-replayed, "
-    "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
-    "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
-)
-CORS = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", EXPOSED))
-EVENT_STREAM = (
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-cache"),
-    ("X-Accel-Buffering", "no"),
-)
 PREFLIGHT_HEADERS = (
     "Authorization, Content-Type, x-api-key, Idempotency-Key, anthropic-version, anthropic-beta"
 )
-
-_REASONS = {200: "OK", 204: "No Content"}
-
-
-class Reply:
-    """One client's end of a request. Every method may be called after the client is gone.
-
-    Exactly one of `answer`, `refuse` and `begin` is called, once; `write` and `finish` follow
-    `begin`. `on_gone` is called at most once, when the client leaves before the answer's end.
-    """
-
-    __slots__ = (
-        "_bodiless",
-        "_connection",
-        "_headers",
-        "begun",
-        "finished",
-        "gone",
-        "on_gone",
-        "request_id",
-    )
-
-    def __init__(
-        self, connection: HTTPConnection, request_id: str, *, bodiless: bool = False
-    ) -> None:
-        self._connection = connection
-        self._bodiless = bodiless
-        self.request_id = request_id
-        self._headers: list[tuple[str, str]] = []
-        self.begun = False
-        self.finished = False
-        self.gone = False
-        self.on_gone: Callable[[], None] | None = None
-
-    @property
-    def peer(self) -> str:
-        """The address of the other end of the connection."""
-        context = cast(Any, self._connection).context
-        return cast(str, context.remote_ip)
-
-    def add_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Send these headers, too, whatever the answer will be."""
-        self._headers.extend(headers)
-
-    def answer(
-        self, body: bytes, *, status: int = 200, content_type: str = "application/json"
-    ) -> None:
-        """Send a whole answer."""
-        headers = self._head(("Content-Type", content_type), ("Content-Length", str(len(body))))
-        self._send_head(status, headers, b"" if self._bodiless else body)
-        self.finish()
-
-    def empty(self) -> None:
-        """Send 204."""
-        self._send_head(204, self._head(), b"")
-        self.finish()
-
-    def refuse(self, error: GatewayError) -> None:
-        """Send an error: with its status before the stream, as the last event inside it."""
-        if self.begun:
-            self.write(error.event())
-            self.finish()
-            return
-        self.add_headers(error.headers())
-        self.answer(error.body(), status=error.status)
-
-    def begin(self, first: bytes) -> None:
-        """Send the head of an event stream together with its first bytes."""
-        self._send_head(200, self._head(*EVENT_STREAM), first)
-
-    def write(self, data: bytes) -> Awaitable[None] | None:
-        """Send bytes of the stream; what is returned is done when more may be sent."""
-        if self.gone or self.finished:
-            return None
-        future = self._connection.write(data)
-        return None if future.done() else future
-
-    def finish(self) -> None:
-        """End the answer. The connection may be used again."""
-        if self.finished:
-            return
-        self.finished = True
-        if not self.gone:
-            self._connection.finish()
-
-    def cut(self) -> None:
-        """Note that the client left; tell who asked to know."""
-        if self.gone or self.finished:
-            return
-        self.gone = True
-        if self.on_gone is not None:
-            self.on_gone()
-
-    def _head(self, *own: tuple[str, str]) -> PreparedHeaders:
-        request_id = ("X-Request-Id", self.request_id)
-        return PreparedHeaders([*own, request_id, *CORS, *self._headers])
-
-    def _send_head(self, status: int, headers: PreparedHeaders, body: bytes) -> None:
-        self.begun = True
-        if self.gone:
-            return
-        line = ResponseStartLine("HTTP/1.1", status, _REASONS.get(status, "Error"))
-        self._connection.write_headers(line, headers, body)
 
 
 class Call:

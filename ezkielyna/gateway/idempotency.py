@@ -26,7 +26,7 @@ from ezkielyna.contract.errors import (
     UpstreamError,
 )
 from ezkielyna.contract.requests import ApiRequest
-from ezkielyna.gateway.delegates import Reply
+from ezkielyna.gateway.reply import Reply
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.idempotency import Claims, Kept
 

@@ -20,11 +20,12 @@ from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.charge import Charge
 from ezkielyna.gateway.counter import TokenCounter
-from ezkielyna.gateway.delegates import Call, Reply
+from ezkielyna.gateway.delegates import Call
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.idempotency import Idempotency, check, replay
 from ezkielyna.gateway.relay import PlainRelay, StreamRelay
+from ezkielyna.gateway.reply import Reply
 from ezkielyna.gateway.routing import Noted, Routing
 from ezkielyna.gateway.settled import Settled
 from ezkielyna.ledger.books import Ledger

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from ezkielyna.contract.errors import GatewayError, UpstreamError
 from ezkielyna.contract.provider import Exchange, TimeLimits
 from ezkielyna.gateway.charge import WAIT
-from ezkielyna.gateway.delegates import Reply
+from ezkielyna.gateway.reply import Reply
 from ezkielyna.wire.upstream import Call, Upstream
 
 ASK_AGAIN_S = 0.02

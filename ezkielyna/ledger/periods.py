@@ -83,6 +83,18 @@ def requested(since: str | None, until: str | None, unit: str | None, now: datet
     return period(begin, end, unit)
 
 
+def moments(since: str | None, until: str | None, now: datetime) -> tuple[datetime, datetime]:
+    """Return a half-open range that may begin and end at any time and be of any length.
+
+    By default 30 days, today included. Raises InvalidRequest.
+    """
+    end = tomorrow(now) if until is None else moment(until, "to")
+    begin = end - DEFAULT_DAYS * DAY if since is None else moment(since, "from")
+    if begin >= end:
+        raise InvalidRequest("'from' must be before 'to': 'to' is not included.", param="from")
+    return begin, end
+
+
 def hour(text: str, param: str) -> datetime:
     """Return a date or a full hour in UTC; raises InvalidRequest, naming `param`."""
     found = moment(text, param)

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 4
+VERSION = 5
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -185,7 +185,7 @@ async def prepare(database: Database) -> None:
     existing = set(await database.collection_names())
     for name, shape in SHAPES.items():
         await _shape(database, name, shape, name in existing)
-    # Roll-ups from before version 3: what is not merged will be, and so reach its day.
+    # Roll-ups from before version 5: what is not merged will be, and so reach its day.
     await database["usage_hourly"].update_many(
         {"merged": {"$exists": False}}, {"$set": {"merged": False}}
     )

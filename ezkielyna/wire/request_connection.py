@@ -152,6 +152,11 @@ class RequestConnection(HTTPConnection):
         self._close_callback = None
         self._server.answered(self)
 
+    def close(self) -> None:
+        """Close the connection at once; an answer that is under way is cut."""
+        self._close_callback = None
+        self._server.abort()
+
     # What the server connection reports.
 
     def lost(self) -> None:

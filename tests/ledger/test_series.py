@@ -27,11 +27,13 @@ from ezkielyna.storage.usage import DIMENSIONS, Dimension, Sums, requests
 
 START = datetime(2026, 3, 27, 22, tzinfo=UTC)
 DAYS = 12
+EDGES = [0, 1, 2, 25, 26, 49, 50, 51, 74, 120, 121, 190, 217, 218, 24 * DAYS - 1]
+"""Hours in which something happens: first and last ones of days and weeks, and others."""
 
 
 def record(number: int, rng: random.Random) -> UsageRecord:
     """Return an ended request; many begin at the edge of an hour or a day, to the millisecond."""
-    hour = START + timedelta(hours=rng.randrange(24 * DAYS))
+    hour = START + timedelta(hours=rng.choice(EDGES))
     within = rng.choice([0, 1, 3_599_999, rng.randrange(3_600_000)])
     began = (hour + timedelta(milliseconds=within)).timestamp()
     cost = rng.choice([0, 1, 999_999_999, rng.randrange(10**9)])
@@ -56,7 +58,7 @@ def record(number: int, rng: random.Random) -> UsageRecord:
 SOURCES: Any = ["upstream", "counted", "estimated"]
 
 
-async def filled(database: Database, rng: random.Random, count: int = 240) -> None:
+async def filled(database: Database, rng: random.Random, count: int = 160) -> None:
     """Settle requests through two processes and merge some of the hours."""
     records = [record(number, rng) for number in range(count)]
     half = count // 2
@@ -71,15 +73,16 @@ async def from_documents(
 ) -> dict[tuple[str, datetime], Counter[str]]:
     """Return the sums by value and bar, added up from the usage documents."""
     found: dict[tuple[str, datetime], Counter[str]] = {}
-    for bucket in buckets:
-        async for document in requests(database, "ann", bucket.start, bucket.end):
-            sums = found.setdefault((document[by], bucket.start), Counter())
-            sums["requests"] += 1
-            sums["cost"] += document["cost"]
-            sums["tokens"] += document["tokens"]["input"] + document["tokens"]["output"]
-            sums["errors"] += document["outcome"] == "upstream_failed"
-            sums["estimated"] += document["source"] != "upstream"
-            sums["first_bytes"] += document["first_byte_at"] is not None
+    async for document in requests(database, "ann", START, START + timedelta(days=DAYS)):
+        for bucket in buckets:
+            if bucket.start <= document["started_at"] < bucket.end:
+                sums = found.setdefault((document[by], bucket.start), Counter())
+                sums["requests"] += 1
+                sums["cost"] += document["cost"]
+                sums["tokens"] += document["tokens"]["input"] + document["tokens"]["output"]
+                sums["errors"] += document["outcome"] == "upstream_failed"
+                sums["estimated"] += document["source"] != "upstream"
+                sums["first_bytes"] += document["first_byte_at"] is not None
     return found
 
 
@@ -95,10 +98,9 @@ def sums_of(line: Line, position: int) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_every_bar_is_the_sum_of_its_requests(database: Database, seed: int) -> None:
+async def test_every_bar_is_the_sum_of_its_requests(database: Database) -> None:
     """Half-open, to the nano, whatever the range, the unit, the dimension and what is merged."""
-    rng = random.Random(seed)
+    rng = random.Random(1)
     await filled(database, rng)
     hours = 24 * DAYS
     for step in range(4):
