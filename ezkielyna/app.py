@@ -46,7 +46,7 @@ class App:
         self.data = data
         self._registries = registries
         self._catalogue = build_catalogue(settings, registries)
-        self._ledger = Ledger(database, data)
+        self._ledger = Ledger(database, data, prices=self._catalogue.prices())
         self.addresses = ClientAddresses(settings.server.trusted_proxies)
         keys = Keys(database, secret)
         self._authentication = Authentication(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ezkielyna.contract.context import RequestContext
-from ezkielyna.contract.money import Bill, Nano
+from ezkielyna.contract.context import Model, RequestContext
+from ezkielyna.contract.money import Bill, Nano, Price
 from ezkielyna.contract.usage import Usage
 
 
@@ -40,4 +41,12 @@ class BillingPolicy(ABC):
 
     @abstractmethod
     def price(self, ctx: RequestContext, usage: Usage) -> Bill:
-        """Return the bill for this usage, line by line."""
+        """Return the bill for this usage, line by line; `Price.bill` makes one."""
+
+    def prices(self, model: Model) -> Iterable[Price]:
+        """Return every price that bills of this model can be made at.
+
+        They are kept with the usage, so that a bill which names its price's version can be computed
+        again for ever. By default the catalogue's.
+        """
+        return (model.price,)

@@ -7,6 +7,7 @@ exactly and rounded once, up. No float is ever involved.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
@@ -77,6 +78,8 @@ def usd_json(amount: Nano) -> orjson.Fragment:
 class Price:
     """What a model costs: a rate a bucket, in nano-dollars per million tokens, and a version.
 
+    Prices of one version have the same rates, always: `Price.of` makes the version of the rates.
+
     A bucket without a rate of its own is billed at the rate of the bucket it refines
     (`cached_input`, `cache_write` and `audio_in` as `input`; `reasoning` and `audio_out` as
     `output`). `images` has a rate a piece and none unless it is sold by the piece. Free is an
@@ -104,6 +107,12 @@ class Price:
         object.__setattr__(self, "output_rate", coming_out)
         object.__setattr__(self, "free", not any(own.values()))
 
+    @classmethod
+    def of(cls, rates: dict[Bucket, int]) -> Price:
+        """Return the price with these rates; equal rates are one version."""
+        canonical = orjson.dumps(rates, option=orjson.OPT_SORT_KEYS)
+        return cls(hashlib.sha256(canonical).hexdigest()[:12], rates)
+
     def rate(self, bucket: Bucket) -> int:
         """Return the rate in force for a bucket."""
         return self._in_force[bucket]
@@ -123,7 +132,8 @@ class Price:
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
         rates = self._in_force
-        return Bill.of([(b, count, rates[b]) for b, count in usage.quantities() if count])
+        items = [(b, count, rates[b]) for b, count in usage.quantities() if count]
+        return Bill.of(items, self.version)
 
 
 _REFINES: dict[Bucket, Bucket] = {
@@ -150,14 +160,16 @@ class Bill:
     """What a request costs, such that a customer can compute it again.
 
     `cost` is the exact sum of quantity times rate, rounded once, up, to a whole nano-dollar. Line
-    amounts are the growth of the rounded running sum, so they always add up to `cost`.
+    amounts are the growth of the rounded running sum, so they always add up to `cost`. `version`
+    is that of the price it was made at; empty where no one price gives such a bill.
     """
 
     lines: tuple[BillLine, ...]
     cost: Nano
+    version: str = ""
 
     @classmethod
-    def of(cls, items: list[tuple[Bucket, int, int]]) -> Bill:
+    def of(cls, items: list[tuple[Bucket, int, int]], version: str = "") -> Bill:
         """Return the bill for (bucket, quantity, rate) items; quantities are never negative."""
         lines: list[BillLine] = []
         exact = billed = 0
@@ -169,7 +181,7 @@ class Bill:
             running = -(-exact // TOKENS_PER_RATE)
             lines.append(BillLine(bucket, quantity, rate, running - billed))
             billed = running
-        return cls(tuple(lines), checked(billed))
+        return cls(tuple(lines), checked(billed), version)
 
 
 NO_BILL = Bill((), 0)

@@ -17,6 +17,7 @@ from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import Key, Model, Plan, covers
 from ezkielyna.contract.errors import ModelNotFound
 from ezkielyna.contract.limiter import RateLimiter
+from ezkielyna.contract.money import Price
 from ezkielyna.contract.payment import PaymentMethod
 from ezkielyna.contract.provider import Provider
 from ezkielyna.plugins import Registries, blaming
@@ -47,6 +48,16 @@ class Catalogue:
             return self.models[name]
         except KeyError:
             raise missing_model(name) from None
+
+    def prices(self) -> tuple[Price, ...]:
+        """Return every price that a bill can be made at."""
+        found = {
+            price.version: price
+            for policy in self.policies.values()
+            for model in self.models.values()
+            for price in policy.prices(model)
+        }
+        return tuple(found.values())
 
     def visible(self, plan: Plan, key: Key) -> tuple[Model, ...]:
         """Return the models that this plan and key may use, in the order of the configuration."""

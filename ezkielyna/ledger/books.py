@@ -11,11 +11,11 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from ezkielyna.contract.errors import Unavailable
-from ezkielyna.contract.money import NO_BILL, Bill, Nano, checked
+from ezkielyna.contract.money import NO_BILL, Bill, Nano, Price, checked
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.crash import crash_point
 from ezkielyna.ledger.holding import Holding
@@ -61,7 +61,8 @@ class Ledger:
     """The money of this process; one object a process.
 
     `data` is the folder that has `journal/`; siblings on this machine share it. `process` is an id
-    that no process had before. `clock` never goes back and counts seconds.
+    that no process had before. `clock` never goes back and counts seconds. `prices` are those that
+    bills may name.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Ledger:
         clock: Callable[[], float] = boot_clock,
         wall: Callable[[], float] = time.time,
         *,
+        prices: Collection[Price] = (),
         segment: int = SEGMENT,
         allocate: Allocate = allocate,
     ) -> None:
@@ -81,6 +83,7 @@ class Ledger:
         self._folder = data / "journal"
         self._clock = clock
         self._wall = wall
+        self._prices = prices
         self._segment = segment
         self._allocate = allocate
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,10 +108,11 @@ class Ledger:
         )
         self._vault.note_session = self._journal.session
         self._settler = Settler(
-            self._vault, self._journal, self._holdings, self.process, self._wall
+            self._vault, self._journal, self._holdings, self.process, self._wall, self._prices
         )
         await self._journal.probe()
         await asyncio.to_thread(self._recovery.tidy)
+        await self._patiently(self._settler.keep_prices)()
         await self._patiently(self.recover)()
         self._running = True
 

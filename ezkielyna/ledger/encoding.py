@@ -44,7 +44,15 @@ def begin(record: UsageRecord, amount: Nano) -> bytes:
 def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
     """Return the record of what was delivered so far."""
     return PROGRESS + orjson.dumps(
-        [record.request_id, at, record.first_byte_at, _usage(usage), _lines(bill), bill.cost]
+        [
+            record.request_id,
+            at,
+            record.first_byte_at,
+            _usage(usage),
+            _lines(bill),
+            bill.cost,
+            bill.version,
+        ]
     )
 
 
@@ -73,6 +81,7 @@ def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
                 for a in attempts
             ],
             record.flags,
+            record.bill.version,
         ]
     )
 
@@ -105,8 +114,8 @@ def begun(values: list[Any]) -> UsageRecord:
 
 def progressed(record: UsageRecord, values: list[Any]) -> float:
     """Add what PROGRESS wrote; return when that was."""
-    _, at, record.first_byte_at, usage, lines, cost = values
-    record.usage, record.bill = _read_usage(usage), _read_bill(lines, cost)
+    _, at, record.first_byte_at, usage, lines, cost, *version = values
+    record.usage, record.bill = _read_usage(usage), _read_bill(lines, cost, *version)
     return float(at)
 
 
@@ -124,8 +133,9 @@ def ended(record: UsageRecord, values: list[Any]) -> None:
         cost,
         attempts,
         record.flags,
+        *version,
     ) = values
-    record.usage, record.bill = _read_usage(usage), _read_bill(lines, cost)
+    record.usage, record.bill = _read_usage(usage), _read_bill(lines, cost, *version)
     record.attempts = [Attempt(*attempt) for attempt in attempts]
 
 
@@ -151,5 +161,6 @@ def _lines(bill: Bill) -> list[tuple[str, int, int, Nano]]:
     return [(line.bucket, line.quantity, line.rate, line.amount) for line in bill.lines]
 
 
-def _read_bill(lines: list[Any], cost: Nano) -> Bill:
-    return Bill(tuple(BillLine(*line) for line in lines), cost)
+def _read_bill(lines: list[Any], cost: Nano, version: str = "") -> Bill:
+    """Return a bill; journals of earlier releases do not say its version."""
+    return Bill(tuple(BillLine(*line) for line in lines), cost, version)

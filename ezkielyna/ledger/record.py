@@ -42,6 +42,7 @@ class Attempt:
 class UsageRecord:
     """What becomes the usage document. The first line of fields is fixed at the beginning.
 
+    `price_version` is the catalogue's at the beginning; what is billed can be at another price.
     `first_byte_at` and `ended_at` are Unix seconds, None until then. `flags` are stable words for
     what an operator should look at, such as `absurd_usage`.
     """
@@ -63,3 +64,11 @@ class UsageRecord:
     bill: Bill = NO_BILL
     attempts: list[Attempt] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+
+    @property
+    def billed_at(self) -> str:
+        """The version of the price that the bill is made at; empty where the bill names none.
+
+        Without anything billed it is the catalogue's.
+        """
+        return self.bill.version if self.bill.lines else self.price_version

@@ -73,7 +73,7 @@ def document(record: UsageRecord, batch: str) -> dict[str, Any]:
         "status": record.status,
         "tokens": dict(zip(BUCKETS, _quantities(record.usage), strict=True)),
         "source": record.usage.source,
-        "price_version": record.price_version,
+        "price_version": record.billed_at,
         "bill": [
             bill_line(line.bucket, line.quantity, line.rate, line.amount)
             for line in record.bill.lines

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ezkielyna.contract.money import Price
 from ezkielyna.ledger.crash import crash_point
 from ezkielyna.ledger.holdings import Holdings
 from ezkielyna.ledger.journal import Journal
@@ -51,12 +52,14 @@ class Settler:
         holdings: Holdings,
         process: str,
         wall: Callable[[], float],
+        prices: Collection[Price] = (),
     ) -> None:
         self._vault = vault
         self._journal = journal
         self._holdings = holdings
         self._process = process
         self._wall = wall
+        self._prices = prices
         self._ended: deque[UsageRecord] = deque()
         self._batch: _Batch | None = None
         self._n = 0
@@ -106,12 +109,19 @@ class Settler:
         level = logging.INFO if isinstance(error, StorageAway) else logging.ERROR
         log.log(level, "%d ended requests wait for their settlement: %s", self.backlog, error)
 
+    async def keep_prices(self) -> None:
+        """Keep the prices that bills are made at, once, before the bills. Raises StorageError."""
+        if self._prices:
+            await self._vault.keep_prices(self._prices)
+            self._prices = ()
+
     async def step(self) -> None:
         """Try one batch; raises StorageError or JournalError, then the same one is tried again."""
         batch = self._batch or self._next()
         if batch is None:
             return
         await self._journal.sync()
+        await self.keep_prices()
         crash_point("after_batch")
         usages = await self._documents(batch)
         plan = settlement(self._process, batch.n, batch.records, batch.at, usages)

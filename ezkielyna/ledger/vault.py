@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from ezkielyna.contract.money import Nano
+from ezkielyna.contract.money import Nano, Price
 from ezkielyna.ledger.crash import crash_point
-from ezkielyna.storage import batches, leases
+from ezkielyna.storage import batches, leases, prices
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.database import Database
@@ -46,6 +46,10 @@ class Vault(ABC):
         self, process: str, account: str, turn: int, amount: Nano, expires_at: datetime
     ) -> Nano:
         """Move an amount from a lease to its account; what the lease gained. Raises OutOfTurn."""
+
+    @abstractmethod
+    async def keep_prices(self, kept: Collection[Price]) -> None:
+        """Keep prices for ever; those that are kept already are left alone."""
 
     @abstractmethod
     async def settle(self, settlement: Settlement) -> bool:
@@ -140,6 +144,10 @@ class StoredVault(Vault):
         return await leases.hand_back(
             self._database, process, account, turn, amount, expires_at, witness
         )
+
+    async def keep_prices(self, kept: Collection[Price]) -> None:
+        """Insert those that are not there."""
+        await prices.keep(self._database, kept)
 
     async def settle(self, settlement: Settlement) -> bool:
         """Write a batch in a transaction over what its process owns."""

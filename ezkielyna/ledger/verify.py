@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ezkielyna.contract.money import Bill, usd
-from ezkielyna.storage import audit
+from ezkielyna.contract.money import Bill, Price, usd
+from ezkielyna.contract.usage import BUCKETS, Usage
+from ezkielyna.storage import audit, prices
 from ezkielyna.storage.audit import Row
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
@@ -193,9 +194,13 @@ async def _available(database: Database, verdict: Verdict) -> None:
 
 
 async def _bills(database: Database, verdict: Verdict) -> None:
+    known: dict[str, Price | None] = {"": None}
     async for document in audit.usage_documents(database):
         verdict.checked["I5"] += 1
-        reason = _wrong_bill(document)
+        version = document["price_version"]
+        if version not in known:
+            known[version] = await prices.find(database, version)
+        reason = _wrong_bill(document) or _wrong_price(document, known[version])
         if reason:
             verdict.found(Fault("I5", f"usage/{document['_id']}", reason))
         if document["outcome"] == "open" or document["ended_at"] is None:
@@ -238,4 +243,18 @@ def _wrong_bill(document: Mapping[str, Any]) -> str:
     for bucket, quantity in quantities.items():
         if quantity != document["tokens"].get(bucket, 0):
             return f"{quantity} {bucket} are billed, {document['tokens'].get(bucket, 0)} were used"
+    return ""
+
+
+def _wrong_price(document: Mapping[str, Any], price: Price | None) -> str:
+    """Return what is wrong where a bill names its price: the tokens must cost this at it."""
+    version, tokens = document["price_version"], document["tokens"]
+    if not version or not document["bill"]:
+        return ""
+    if price is None:
+        return f"its price {version} is not kept"
+    used = {str(bucket): int(tokens.get(bucket, 0)) for bucket in BUCKETS}
+    cost = price.bill(Usage(**used)).cost  # type: ignore[arg-type] # mypy takes source for one
+    if cost != document["cost"]:
+        return f"cost is {document['cost']} and should be {cost} at its price {version}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
@@ -10,7 +9,6 @@ from decimal import Decimal
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -245,18 +243,14 @@ class ModelSettings(Section):
 
     @property
     def price(self) -> Price:
-        """The price; its version is a hash of the rates, so that equal rates are one version.
-
-        `load` refuses a model without one.
-        """
+        """The price; `load` refuses a model without one."""
         rates = {
             bucket: rate
             for key, bucket in RATE_KEYS.items()
             if (rate := getattr(self, key)) is not None
         }
         assert rates
-        canonical = orjson.dumps(rates, option=orjson.OPT_SORT_KEYS)
-        return Price(hashlib.sha256(canonical).hexdigest()[:12], rates)
+        return Price.of(rates)
 
     @property
     def created_at(self) -> int:

@@ -140,8 +140,9 @@ async def days(
 
 
 async def usage_documents(database: Database) -> AsyncIterator[Document]:
-    """Yield every usage document's tokens, bill, cost and end."""
-    fields = dict.fromkeys(("tokens", "bill", "cost", "outcome", "ended_at"), 1)
+    """Yield every usage document's tokens, bill, its price, cost and end."""
+    names = ("tokens", "bill", "price_version", "cost", "outcome", "ended_at")
+    fields = dict.fromkeys(names, 1)
     async for document in database["usage"].find({}, fields, batch_size=1000):
         yield document
 

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 5
+VERSION = 6
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -100,6 +100,7 @@ SHAPES: Mapping[str, _Shape] = {
         required={"_id": TEXT},
         indexes=(IndexModel([("process", ASCENDING), ("n", ASCENDING)]),),
     ),
+    "prices": _Shape(required={"_id": TEXT, "rates": {"bsonType": "object"}}),
     "usage": _Shape(
         required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
         indexes=(

@@ -59,7 +59,7 @@ class Books:
 
     async def fill(self, database: Database) -> None:
         account = await Accounts(database).create("ann@example.org", "default", credit=10**9)
-        ledger = Ledger(database, self._data)
+        ledger = Ledger(database, self._data, prices=[PRICE])
         await ledger.open()
         for number, day in enumerate(DAYS):
             for model in ("fast", "smart"):

@@ -89,12 +89,14 @@ async def test_every_bucket_line_and_flag_survives(journal: Journal) -> None:
     record = accepted("ann", "req_1", now())
     journal.begin(record, 0)
     record.usage = Usage(1, 2, 3, 4, 5, 6, 7, 8, "counted")
-    record.bill = Bill.of([(bucket, count, 1234567) for bucket, count in record.usage.quantities()])
+    items = [(bucket, count, 1234567) for bucket, count in record.usage.quantities()]
+    record.bill = Bill.of(items, "v9")
     record.flags.append("absurd_usage")
     record.provider = "second"
     record.outcome, record.status, record.ended_at = "client_gone", 499, now() + 0.123456
     journal.end(record)
     assert story_of(journal).requests["req_1"] == record
+    assert record.billed_at == "v9"
 
 
 def written(tmp_path: Path) -> tuple[bytes, list[bytes], list[int]]:

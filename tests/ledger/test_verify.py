@@ -27,7 +27,7 @@ PRICE = Price("v1", {"input": 2_500_000_000, "cached_input": 1_250_000_000, "out
 
 async def books(database: Database, data: Path) -> None:
     """Fill a database with two accounts and their requests, over two hours."""
-    ledger = Ledger(database, data)
+    ledger = Ledger(database, data, prices=[PRICE])
     await ledger.open()
     for account in ("ann", "bob"):
         await funded(database, account, 10**9)
@@ -78,6 +78,23 @@ def rate_changed(database: Database) -> Awaitable[object]:
     return database["usage"].update_one({"_id": "req_ann_1"}, {"$inc": {"bill.0.rate": Int64(1)}})
 
 
+def whole_bill_changed(database: Database) -> Awaitable[object]:
+    """Bill less than the price says, in a way that adds up."""
+    line = {"bucket": "input", "quantity": 1000, "rate": Int64(10**6), "amount": Int64(1000)}
+    tokens = {"input": 1000}
+    return database["usage"].update_one(
+        {"_id": "req_ann_0"}, {"$set": {"bill": [line], "tokens": tokens, "cost": Int64(1000)}}
+    )
+
+
+def price_changed(database: Database) -> Awaitable[object]:
+    return database["prices"].update_one({"_id": "v1"}, {"$inc": {"rates.output": Int64(1)}})
+
+
+def price_lost(database: Database) -> Awaitable[object]:
+    return database["prices"].delete_one({"_id": "v1"})
+
+
 def roll_up_changed(database: Database) -> Awaitable[object]:
     return database["usage_hourly"].update_one({"account": "bob"}, {"$inc": {"requests": Int64(1)}})
 
@@ -94,6 +111,9 @@ BREAKS: list[tuple[Break, set[str], str]] = [
     (cost_changed, {"I3", "I5", "I6"}, "usage/req_ann_1"),
     (tokens_changed, {"I5", "I6"}, "usage/req_ann_1"),
     (rate_changed, {"I5"}, "usage/req_ann_1"),
+    (whole_bill_changed, {"I3", "I5", "I6"}, "usage/req_ann_0"),
+    (price_changed, {"I5"}, "usage/req_bob_5"),
+    (price_lost, {"I5"}, "usage/req_ann_1"),
     (roll_up_changed, {"I6"}, "usage_hourly/bob key_1 fast chat.completions"),
     (never_ended, {"I4"}, "usage/req_ann_0"),
 ]
@@ -190,7 +210,7 @@ async def test_a_debt_is_shown_and_is_no_fault(database: Database) -> None:
 
 async def test_a_live_system_verifies(database: Database, tmp_path: Path) -> None:
     account = await funded(database, "ann", 10**9)
-    ledger = Ledger(database, tmp_path)
+    ledger = Ledger(database, tmp_path, prices=[PRICE])
     await ledger.start()
     served = 0
 
@@ -200,7 +220,7 @@ async def test_a_live_system_verifies(database: Database, tmp_path: Path) -> Non
             record = accepted(account, f"req_{served}")
             reservation = await ledger.reserve(record, 1000, 1)
             record.usage = Usage(input=10)
-            record.bill = Price("v1", {"input": 100_000_000}).bill(record.usage)
+            record.bill = PRICE.bill(record.usage)
             record.outcome, record.ended_at = "ok", datetime.now(UTC).timestamp()
             reservation.settle()
             served += 1

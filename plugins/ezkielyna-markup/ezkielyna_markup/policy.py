@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ class Amounts(BillingSettings):
         for bucket, rate in price.rates.items():
             fixed = self.per_image if bucket == "images" else self.per_million
             rates[bucket] = -(-rate * scale // WHOLE) + fixed if rate else 0
-        return Price(price.version, rates)
+        return Price.of(rates)
 
 
 class Tier(Amounts):
@@ -109,6 +110,10 @@ class MarkupPolicy(BillingPolicy):
             if tokens <= total:
                 return price.bill(usage)
         raise AssertionError("the last tier begins at 0 tokens")
+
+    def prices(self, model: Model) -> Iterable[Price]:
+        """Return the prices of all tiers."""
+        return [price for _, price in self._tiers(model)]
 
     def _tiers(self, model: Model) -> tuple[tuple[int, Price], ...]:
         """Return a model's prices and from how many tokens on each is in force, largest first.

@@ -17,6 +17,7 @@ from ezkielyna.gateway.catalogue import Catalogue, build_catalogue
 from ezkielyna.ledger.verify import verify
 from ezkielyna.plugins import load_plugins
 from ezkielyna.settings import SettingsRefused, load
+from ezkielyna.storage import prices
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import Gateways, merged
 from ezkielyna.testing.lab import post
@@ -137,6 +138,17 @@ def test_a_quote_covers_every_usage_and_a_bill_computes_again(
     assert bill == marked.price(ctx, usage)
 
 
+def test_bills_are_made_at_prices_that_are_kept() -> None:
+    marked = policy(percent=20, tiers=[{"tokens": 1100, "percent": 5}])
+    model = context().model
+    kept = {price.version: price for price in marked.prices(model)}
+    assert len(kept) == 2
+    for usage in (USED, Usage(input=1)):
+        bill = marked.price(context(), usage)
+        assert bill.version != model.price.version
+        assert kept[bill.version].bill(usage) == bill
+
+
 @given(rate=st.integers(1, 10**12), amount=amounts)
 def test_a_rate_is_rounded_up_by_less_than_one(rate: int, amount: dict[str, Any]) -> None:
     bill = policy(**amount).price(context({"input": rate}), Usage(input=1))
@@ -212,7 +224,13 @@ async def test_a_gateway_charges_and_proves_it(gateways: Gateways) -> None:
         assert plain.document["usage"]["cost"] == 0.00006
         stream = await post(gateway.url, gateway.key, {**chat, "stream": True})
         assert stream.body.endswith(b"data: [DONE]\n\n")
-    costs = [document["cost"] async for document in gateway.database["usage"].find({})]
-    assert sorted(costs) == [60_000, 30_000 + 3000 * 15_000]
+    found = [document async for document in gateway.database["usage"].find({})]
+    costs = sorted(document["cost"] for document in found)
+    assert costs == [60_000, 30_000 + 3000 * 15_000]
+    [version] = {document["price_version"] for document in found}
+    price = await prices.find(gateway.database, version)
+    assert price is not None
+    assert (price.rate("input"), price.rate("output")) == (3_750_000_000, 15_000_000_000)
+    assert version != gateway.app.models["gpt-lab"].price.version
     verdict = await verify(gateway.database, pause_s=0.1)
     assert verdict.ok, verdict.document()
