@@ -231,7 +231,7 @@ class ApiDelegate(HTTPMessageDelegate):
         """Answer before the request is complete; the rest of it is read and dropped."""
         self._parts.clear()
         if not self._reply.begun:
-            self._reply.add_headers([("Connection", "close")])
+            self._reply.close_connection()
             self._reply.refuse(error)
 
 

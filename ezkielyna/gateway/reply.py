@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from tornado.httputil import HTTPConnection, ResponseStartLine
@@ -18,11 +18,9 @@ EXPOSED = (
     "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 )
-CORS = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", EXPOSED))
+CORS = f"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: {EXPOSED}\r\n"
 EVENT_STREAM = (
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-cache"),
-    ("X-Accel-Buffering", "no"),
+    "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
 _REASONS = {200: "OK", 204: "No Content"}
 
@@ -36,6 +34,7 @@ class Reply:
 
     __slots__ = (
         "_bodiless",
+        "_closes",
         "_connection",
         "_headers",
         "begun",
@@ -51,7 +50,8 @@ class Reply:
         self._connection = connection
         self._bodiless = bodiless
         self.request_id = request_id
-        self._headers: list[tuple[str, str]] = []
+        self._headers = ""
+        self._closes = False
         self.begun = False
         self.finished = False
         self.gone = False
@@ -63,21 +63,29 @@ class Reply:
         context = cast(Any, self._connection).context
         return cast(str, context.remote_ip)
 
-    def add_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Send these headers, too, whatever the answer will be."""
-        self._headers.extend(headers)
+    def add_headers(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Send these headers, too, whatever the answer will be.
+
+        Raises ValueError for a line break in one.
+        """
+        self._headers += header_lines(headers)
+
+    def close_connection(self) -> None:
+        """Let the connection end with this answer, and say so."""
+        self._closes = True
+        self._headers += "Connection: close\r\n"
 
     def answer(
         self, body: bytes, *, status: int = 200, content_type: str = "application/json"
     ) -> None:
         """Send a whole answer."""
-        headers = self._head(("Content-Type", content_type), ("Content-Length", str(len(body))))
-        self._send_head(status, headers, b"" if self._bodiless else body)
+        own = f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        self._send_head(status, own, len(body), b"" if self._bodiless else body)
         self.finish()
 
     def empty(self) -> None:
         """Send 204."""
-        self._send_head(204, self._head(), b"")
+        self._send_head(204, "", None, b"")
         self.finish()
 
     def refuse(self, error: GatewayError) -> None:
@@ -89,9 +97,12 @@ class Reply:
         self.add_headers(error.headers())
         self.answer(error.body(), status=error.status)
 
-    def begin(self, first: bytes, headers: tuple[tuple[str, str], ...] = EVENT_STREAM) -> None:
-        """Send the head of a stream, of events where nothing else is said, and its first bytes."""
-        self._send_head(200, self._head(*headers), first)
+    def begin(self, first: bytes, own: str = EVENT_STREAM) -> None:
+        """Send the head of a stream, of events where nothing else is said, and its first bytes.
+
+        `own` is header lines, each with its line break.
+        """
+        self._send_head(200, own, None, first)
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """Send bytes of the stream; what is returned is done when more may be sent."""
@@ -130,13 +141,19 @@ class Reply:
         if self.on_gone is not None:
             self.on_gone()
 
-    def _head(self, *own: tuple[str, str]) -> PreparedHeaders:
-        request_id = ("X-Request-Id", self.request_id)
-        return PreparedHeaders([*own, request_id, *CORS, *self._headers])
-
-    def _send_head(self, status: int, headers: PreparedHeaders, body: bytes) -> None:
+    def _send_head(self, status: int, own: str, length: int | None, body: bytes) -> None:
         self.begun = True
         if self.gone:
             return
+        lines = f"{own}X-Request-Id: {self.request_id}\r\n{CORS}{self._headers}"
+        headers = PreparedHeaders(lines, length=length, closes=self._closes)
         line = ResponseStartLine("HTTP/1.1", status, _REASONS.get(status, "Error"))
         self._connection.write_headers(line, headers, body)
+
+
+def header_lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return the lines of these headers; raises ValueError for a line break inside one."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a header contains a line break")
+    return lines

@@ -20,6 +20,7 @@ from ezkielyna.contract.money import usd_json
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.gateway.authentication import Identity
 from ezkielyna.gateway.delegates import Call
+from ezkielyna.gateway.reply import header_lines
 from ezkielyna.ledger.periods import moments, requested
 from ezkielyna.ledger.report import csv_of
 from ezkielyna.ledger.series import Series, latency
@@ -129,7 +130,7 @@ class Reports:
             ("Cache-Control", "no-store"),
         )
         bodiless = call.method == "HEAD"
-        call.reply.begin(b"" if bodiless else first.encode(), headers)
+        call.reply.begin(b"" if bodiless else first.encode(), header_lines(headers))
         try:
             if not bodiless:
                 await _push(pieces, call)

@@ -16,6 +16,8 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
+from ezkielyna.wire.prepared import PreparedHeaders
+
 if TYPE_CHECKING:
     from ezkielyna.wire.server_connection import ServerConnection
 
@@ -170,35 +172,34 @@ class RequestConnection(HTTPConnection):
             callback()
 
     def _head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
-        lines = [f"{name}: {value}\r\n" for name, value in headers.get_all()]
-        count = len(lines) + 1
-        is_head = self.start_line.method == "HEAD"
-        length = headers.get("Content-Length")
-        if is_head or code in _BODILESS:
+        if type(headers) is PreparedHeaders:
+            lines, length = headers.lines, headers.length
+            self._close_header = headers.closes
+            says_connection = headers.closes
+        else:
+            lines = _checked_lines(headers)
+            text = headers.get("Content-Length")
+            length = None if text is None else int(text)
+            says_connection = "Connection" in headers
+            if says_connection:
+                self._close_header = "close" in headers["Connection"].lower()
+        line = self.start_line
+        if line.method == "HEAD" or code in _BODILESS:
             self._remaining = 0
         elif length is not None:
-            self._remaining = int(length)
-        elif self.start_line.version == "HTTP/1.1":
+            self._remaining = length
+        elif line.version == "HTTP/1.1":
             self.chunked = True
-            lines.append("Transfer-Encoding: chunked\r\n")
-            count += 1
+            lines += "Transfer-Encoding: chunked\r\n"
         else:
             self.no_keep_alive = True  # the end of the connection is the end of the body
-        connection = self._connection_header(headers)
-        if connection:
-            lines.append(connection)
-            count += 1
-        text = f"HTTP/1.1 {code} {reason}\r\n{''.join(lines)}"
-        if text.count("\n") != count or text.count("\r") != count:
-            raise ValueError("a header contains a line break")
-        return text.encode("latin-1") + b"\r\n"
+        if not says_connection:
+            lines += self._connection_line()
+        return f"HTTP/1.1 {code} {reason}\r\n{lines}\r\n".encode("latin-1")
 
-    def _connection_header(self, headers: HTTPHeaders) -> str:
+    def _connection_line(self) -> str:
         """Return the line that says whether the connection stays, where it must be said."""
-        if "Connection" in headers:
-            self._close_header = "close" in headers["Connection"].lower()
-            return ""
-        if self._server.draining or self.closes:
+        if self.no_keep_alive or not self.keep_alive or self._server.draining:
             self._close_header = True
             return "Connection: close\r\n"
         return "Connection: keep-alive\r\n" if self.start_line.version == "HTTP/1.0" else ""
@@ -215,6 +216,15 @@ class RequestConnection(HTTPConnection):
                 self._server.abort()
                 raise HTTPOutputError("the answer is longer than its Content-Length")
         return chunk
+
+
+def _checked_lines(headers: HTTPHeaders) -> str:
+    """Return the header lines; raises ValueError for a line break inside one."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.get_all()]
+    text = "".join(lines)
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+        raise ValueError("a header contains a line break")
+    return text
 
 
 def refusal(status: int, headers: list[tuple[str, str]], body: bytes) -> bytes:
