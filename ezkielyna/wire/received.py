@@ -8,19 +8,20 @@ from tornado.httputil import HTTPHeaders
 
 
 class ReceivedHeaders(HTTPHeaders):
-    """A head's headers by names in lower case, repeated ones joined by commas.
+    """A head's headers as bytes, by names in lower case, repeated ones joined by commas.
 
-    An API request asks for five headers of a dozen: one dictionary is enough for that. Pages get
-    Tornado's own normalised dictionaries at their first other question.
+    An API request asks for five headers of a dozen or two: those are decoded, and no others. Pages
+    get Tornado's own normalised dictionaries at their first other question.
     """
 
-    def __init__(self, values: dict[str, str], repeated: dict[str, list[str]]) -> None:
+    def __init__(self, values: dict[bytes, bytes], repeated: dict[bytes, list[bytes]]) -> None:
         self.values_by_name = values
         self.repeated = repeated
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a header's value."""
-        return self.values_by_name.get(name.lower(), default)
+        value = self.values_by_name.get(name.lower().encode())
+        return default if value is None else value.decode("latin-1")
 
     def __getattr__(self, name: str) -> Any:
         # Reached only while the base class lacks what it keeps: build that, once.
@@ -30,5 +31,5 @@ class ReceivedHeaders(HTTPHeaders):
         HTTPHeaders.__init__(self)
         for header, value in self.values_by_name.items():
             for single in self.repeated.get(header, (value,)):
-                self.add(header, single)
+                self.add(header.decode("latin-1"), single.decode("latin-1"))
         return getattr(self, name)

@@ -42,30 +42,25 @@ class RequestConnection(HTTPConnection):
     left they hold `tornado.iostream.StreamClosedError`, as Tornado's own do.
     """
 
-    __slots__ = (
-        "_close_callback",
-        "_close_header",
-        "_remaining",
-        "_server",
-        "began_at",
-        "body_timeout_s",
-        "chunked",
-        "complete",
-        "context",
-        "delegate",
-        "delivered",
-        "expects_continue",
-        "finished",
-        "head_written",
-        "headers",
-        "keep_alive",
-        "max_body",
-        "no_keep_alive",
-        "pieces",
-        "received",
-        "start_line",
-        "waiting",
-    )
+    # What most requests never change is kept by the class.
+    # The request, filled by the parser.
+    received = 0
+    complete = False
+    keep_alive = False
+    expects_continue = False
+    began_at = 0.0
+    # How far the delegate got.
+    delegate: HTTPMessageDelegate | None = None
+    delivered = False
+    waiting: asyncio.Future[None] | None = None
+    # The answer.
+    no_keep_alive = False
+    head_written = False
+    chunked = False
+    finished = False
+    _remaining: int | None = None
+    _close_header = False
+    _close_callback: Callable[[], None] | None = None
 
     def __init__(
         self, server: ServerConnection, start_line: RequestStartLine, headers: HTTPHeaders
@@ -74,27 +69,9 @@ class RequestConnection(HTTPConnection):
         self.context = server.context
         self.start_line = start_line
         self.headers = headers
-        # The request, filled by the parser.
         self.pieces: list[bytes] = []
-        self.received = 0
-        self.complete = False
-        self.keep_alive = False
-        self.expects_continue = False
-        self.began_at = 0.0
         self.max_body = server.limits.max_body
         self.body_timeout_s = server.limits.body_timeout_s
-        # How far the delegate got.
-        self.delegate: HTTPMessageDelegate | None = None
-        self.delivered = False
-        self.waiting: asyncio.Future[None] | None = None
-        # The answer.
-        self.no_keep_alive = False
-        self.head_written = False
-        self.chunked = False
-        self.finished = False
-        self._remaining: int | None = None
-        self._close_header = False
-        self._close_callback: Callable[[], None] | None = None
 
     @property
     def closes(self) -> bool:

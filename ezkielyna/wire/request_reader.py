@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ezkielyna.wire.server_connection import ServerConnection
 
 _VERSIONS = frozenset({"1.0", "1.1"})
+_PROTOCOLS = {version: f"HTTP/{version}" for version in _VERSIONS}
+_UPGRADING = frozenset({b"upgrade", b"http2-settings"})
 
 
 class RequestReader:
@@ -31,10 +33,9 @@ class RequestReader:
 
     __slots__ = (
         "_head_bytes",
+        "_headers",
         "_limits",
         "_parser",
-        "_repeated",
-        "_seen",
         "_server",
         "_unfinished_bytes",
         "_url",
@@ -50,8 +51,7 @@ class RequestReader:
         self.incoming: RequestConnection | None = None
         self.in_head = False
         self._url = b""
-        self._seen: dict[str, str] = {}  # headers by names in lower case
-        self._repeated: dict[str, list[str]] = {}
+        self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._unfinished_bytes = 0
         self._parser = HttpRequestParser(self)
@@ -79,57 +79,65 @@ class RequestReader:
         """Begin a head."""
         self.in_head = True
         self._url = b""
-        self._seen = {}
-        self._repeated = {}
+        self._headers = []
         self._head_bytes = self._unfinished_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request target."""
         self._url += url
-        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is counted and ignored."""
+        """Keep a header until the head is complete; count a trailer, and ignore it."""
+        if self.incoming is None:
+            self._headers.append((name, value))
+            return
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self._limits.header_bytes:
             self._refuse(self._too_large_head())
-        if self.incoming is not None:
-            return
-        key, seen = name.lower().decode("latin-1"), self._seen
-        text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
-        if key not in seen:
-            seen[key] = text
-        elif key == "host":
-            self._refuse(InvalidRequest("The request needs exactly one Host header."))
-        else:
-            self._repeated.setdefault(key, [seen[key]]).append(text)
-            seen[key] = f"{seen[key]},{text}"
 
     def on_headers_complete(self) -> None:
         """Make the request, or stop where it can only be refused."""
         parser, limits = self._parser, self._limits
         self.in_head = False
+        headers = self._read_headers()
         if self._head_bytes > limits.header_bytes:
             self._refuse(self._too_large_head())
         version = parser.get_http_version()
         method = parser.get_method().decode("ascii")
         if version not in _VERSIONS or method == "CONNECT":
             self._refuse(InvalidRequest("Only HTTP/1.1 is spoken here, and no CONNECT."))
-        seen = self._seen
-        if "host" not in seen and version == "1.1":
+        seen = headers.values_by_name
+        if b"host" in headers.repeated or (b"host" not in seen and version == "1.1"):
             self._refuse(InvalidRequest("The request needs exactly one Host header."))
         if parser.should_upgrade():
             return  # the parser stops, and `feed` reads the request again
         target = self._url.decode("latin-1")
-        line = RequestStartLine(method, target, f"HTTP/{version}")
-        request = RequestConnection(self._server, line, ReceivedHeaders(seen, self._repeated))
+        line = RequestStartLine(method, target, _PROTOCOLS[version])
+        request = RequestConnection(self._server, line, headers)
         request.keep_alive = parser.should_keep_alive()
-        if int(seen.get("content-length", 0)) > limits.max_body:
+        if int(seen.get(b"content-length", 0)) > limits.max_body:
             self._refuse(self._too_large_body())
-        if "expect" in seen:
-            request.expects_continue = seen["expect"].lower() == "100-continue"
+        if b"expect" in seen:
+            request.expects_continue = seen[b"expect"].lower() == b"100-continue"
         self.incoming = request
         self._server.queue.append(request)
+
+    def _read_headers(self) -> ReceivedHeaders:
+        """Return what `on_header` kept, and count its bytes."""
+        seen: dict[bytes, bytes] = {}
+        repeated: dict[bytes, list[bytes]] = {}
+        size = len(self._url)
+        for name, value in self._headers:
+            size += len(name) + len(value) + 4
+            key = name.lower()
+            text = value.rstrip(b" \t")  # llhttp strips the left side only
+            if key in seen:
+                repeated.setdefault(key, [seen[key]]).append(text)
+                seen[key] = b"%b,%b" % (seen[key], text)
+            else:
+                seen[key] = text
+        self._head_bytes = size
+        return ReceivedHeaders(seen, repeated)
 
     def on_body(self, piece: bytes) -> None:
         """Take a part of the body."""
@@ -153,20 +161,17 @@ class RequestReader:
         llhttp would take what follows for another protocol, and would lose the body of a POST that
         offers h2c, as Java's HTTP client sends.
         """
-        method = self._parser.get_method().decode("ascii")
-        lines = [f"{method} {self._url.decode('latin-1')} HTTP/1.1"]
-        for name, value in self._seen.items():
-            if name == "connection":
-                kept = [
-                    word
-                    for part in value.split(",")
-                    if (word := part.strip()) and word.lower() not in ("upgrade", "http2-settings")
-                ]
-                lines.append(f"Connection: {', '.join(kept)}")
-            elif name not in ("upgrade", "http2-settings"):
-                lines.append(f"{name}: {value}")
+        method = self._parser.get_method()
+        lines = [b"%b %b HTTP/1.1" % (method, self._url)]
+        for name, value in self._read_headers().values_by_name.items():
+            if name == b"connection":
+                words = [word.strip() for word in value.split(b",")]
+                kept = [word for word in words if word and word.lower() not in _UPGRADING]
+                lines.append(b"Connection: " + b", ".join(kept))
+            elif name not in _UPGRADING:
+                lines.append(b"%b: %b" % (name, value))
         self._parser = HttpRequestParser(self)
-        self.feed("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)
+        self.feed(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def _refuse(self, error: GatewayError) -> None:
         self.fault = self.fault or error

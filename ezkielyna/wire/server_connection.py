@@ -153,7 +153,8 @@ class ServerConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> asyncio.Future[None]:
         """Write; the future is done when more may be written."""
-        transport = cast(asyncio.Transport, self._transport)
+        transport = self._transport
+        assert transport is not None
         if transport.is_closing():
             return self._listener.broken_future()
         if data:
@@ -199,7 +200,9 @@ class ServerConnection(asyncio.Protocol):
             raise  # to the event loop, which logs it
         finally:
             self._advancing = False
-        self._regulate()
+        current = self._current
+        if self._ahead or self._deaf or (current is not None and current.waiting is not None):
+            self._regulate()
 
     def _work(self) -> None:
         while True:
@@ -239,7 +242,8 @@ class ServerConnection(asyncio.Protocol):
                 limit = request.max_body
                 self._unreadable(RequestTooLarge(f"The body is larger than {limit} bytes."))
                 return False
-            if self._waits(request, delegate.data_received(data)):
+            awaitable = delegate.data_received(data)
+            if awaitable is not None and self._waits(request, awaitable):
                 return False
         if request.complete and not request.delivered:
             request.delivered = True
@@ -252,15 +256,14 @@ class ServerConnection(asyncio.Protocol):
     def _begun(self, request: RequestConnection) -> bool:
         """Give the head to a new delegate; False where it asks to wait for the body."""
         delegate = request.delegate = self._listener.delegate.start_request(self, request)
-        waits = self._waits(request, delegate.headers_received(request.start_line, request.headers))
+        awaitable = delegate.headers_received(request.start_line, request.headers)
+        waits = awaitable is not None and self._waits(request, awaitable)
         if request.expects_continue and not request.complete and not request.head_written:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return not waits
 
     def _waits(self, request: RequestConnection, awaitable: object) -> bool:
         """Hold the request until an awaitable of its delegate is done."""
-        if awaitable is None:
-            return False
         future = asyncio.ensure_future(cast("asyncio.Future[None]", awaitable))
         if future.done() and not future.cancelled() and future.exception() is None:
             return False
@@ -285,12 +288,13 @@ class ServerConnection(asyncio.Protocol):
         """Put an answered request aside; False where the connection ends with it."""
         request.lost()  # tells a delegate that answered before it had all of the request
         self._current = None
-        self._since = self._loop.time()
-        if request.complete and not request.closes and not self.draining:
+        self._since = since = self._loop.time()
+        if request.complete and not request.closes and not self._listener.draining:
             self._served = True
             if not self.queue:
                 self._ahead = 0
-            self.watch()
+            if since + self.limits.idle_timeout_s < self._timer_at or self._reader.in_head:
+                self.watch()
             return True
         self.queue.clear()
         if request.complete and self._reader.incoming is None and not self._deaf:
