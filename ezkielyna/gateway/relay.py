@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ezkielyna.contract.errors import GatewayError, UpstreamError
-from ezkielyna.contract.provider import Exchange, TimeLimits
+from ezkielyna.contract.provider import Exchange, Headers, TimeLimits
 from ezkielyna.gateway.charge import WAIT
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.wire.upstream import Call, Upstream
@@ -28,13 +28,13 @@ class PlainRelay:
 
     def __init__(self) -> None:
         self._status = 0
-        self._headers: dict[str, str] = {}
+        self._headers: Headers = {}
         self._body: list[bytes] = []
-        self.ended: asyncio.Future[tuple[int, dict[str, str], bytes]] = (
+        self.ended: asyncio.Future[tuple[int, Headers, bytes]] = (
             asyncio.get_running_loop().create_future()
         )
 
-    def headers_received(self, status: int, headers: dict[str, str]) -> None:
+    def headers_received(self, status: int, headers: Headers) -> None:
         """Keep the head."""
         self._status, self._headers = status, headers
 
@@ -107,7 +107,7 @@ class StreamRelay:
         self._note = note
         self._call: Call | None = None
         self._status = 0
-        self._headers: dict[str, str] = {}
+        self._headers: Headers = {}
         self._failure: list[bytes] | None = None
         self._paused = False
         self._asking = False
@@ -135,7 +135,7 @@ class StreamRelay:
         """End the stream for a reason of ours."""
         self._end(error)
 
-    def headers_received(self, status: int, headers: dict[str, str]) -> None:
+    def headers_received(self, status: int, headers: Headers) -> None:
         """Tell a stream from anything else; statuses decide, content types may lie."""
         self._status, self._headers = status, headers
         is_json = headers.get("content-type", "").startswith("application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ezkielyna.contract.errors import UpstreamError
@@ -21,7 +22,7 @@ class Receiver(Protocol):
     and nothing after `Call.abort`.
     """
 
-    def headers_received(self, status: int, headers: dict[str, str]) -> None:
+    def headers_received(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the final status (never 1xx) and the headers.
 
         Names are lower case, the values of a repeated header are joined by ", ".

@@ -10,12 +10,15 @@ from typing import Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
+from ezkielyna.wire.answered import AnswerHeaders
 from ezkielyna.wire.call import Call
 from ezkielyna.wire.decoding import Decoder
 from ezkielyna.wire.target import Origin
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of an answer's head, 1xx answers before it included."""
+
+MAX_HEADERS = 1000
 
 _JOINED_BYTES = 64 * 1024
 """Up to here head and body are copied into one write; beyond, the copy costs more."""
@@ -89,8 +92,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._status = 0
-        self._head: dict[str, str] | None = None  # complete, not yet or already handed on
-        self._headers: dict[str, str] = {}  # being read: a head, or trailers, which we ignore
+        self._head: AnswerHeaders | None = None  # complete, not yet or already handed on
+        self._headers: list[tuple[bytes, bytes]] = []  # being read: a head, or ignored trailers
         self._head_bytes = 0
         self._open = False  # the receiver has the head
         self._complete = False
@@ -113,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._transport is not None
         self.call = call
         call.connection = self
-        self._since = self._loop.time()
+        self._since = since = self._loop.time()
         head, body = call.wire
         if len(body) <= _JOINED_BYTES:
             self._transport.write(head + body)
@@ -121,7 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines((head, body))
         if call.paused:
             self.pause()
-        self._watch()
+        if since + call.limits.first_byte_s < self._timer_at or call.total_at < self._timer_at:
+            self._watch()
 
     def pause(self) -> None:
         """Stop reading."""
@@ -248,22 +252,21 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header of the head or of the trailers."""
-        key = name.decode("latin-1").lower()
-        text = value.rstrip(b" \t").decode("latin-1")  # llhttp strips the left side only
         headers = self._headers
-        if len(headers) > 1000:
+        headers.append((name, value))
+        if len(headers) > MAX_HEADERS:
             raise ValueError("too many headers")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         """Note the head, unless it is an interim one or not the first."""
-        headers, self._headers = self._headers, {}
+        headers, self._headers = self._headers, []
         status = self._parser.get_status_code()
         if status < 200 or self._complete:
             return
-        self._status, self._head = status, headers
-        self._until_close = _delimited_by_close(headers)
-        if cast(Call, self.call).method == "HEAD":
+        self._status, self._head = status, AnswerHeaders(headers)
+        self._until_close = _delimited_by_close(self._head)
+        assert self.call is not None
+        if self.call.method == "HEAD":
             # llhttp cannot be told that no body follows; the connection is closed afterwards.
             self._complete = True
 
@@ -306,9 +309,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(self._fault)
             return False
         self._open = True
-        self._since = self._loop.time()
+        self._since = since = self._loop.time()
         call.wire = (b"", b"")  # it cannot be sent again; a stream must not keep it in memory
-        self._watch()
+        if since + call.limits.idle_s < self._timer_at or call.total_at < self._timer_at:
+            self._watch()
         encoding = self._head.get("content-encoding")
         if encoding is not None:
             try:
@@ -317,8 +321,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(error)
                 return False
             if self._decoder is not None:
-                del self._head["content-encoding"]
-                self._head.pop("content-length", None)
+                self._head = self._head.without(b"content-encoding", b"content-length")
         call.receiver.headers_received(self._status, self._head)
         return not call.ended
 
@@ -334,13 +337,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self._decoder is not None and not self._decoder.complete:
             self._fail(UpstreamError("The upstream's answer was cut short."))
             return
-        self._detached()
+        self.call = call.connection = None
         call.ended = True
         self._release(call)
         call.receiver.finished()
 
     def _release(self, call: Call) -> None:
-        transport = cast(asyncio.Transport, self._transport)
+        transport = self._transport
+        assert transport is not None
         reusable = (
             self._keep_alive
             and self._fault is None
@@ -353,13 +357,13 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._reset()
         self.reused = True
-        self._since = self._loop.time()
+        self._since = since = self._loop.time()
         if call.paused:
             transport.resume_reading()  # to hear when the upstream closes
-        if self._pool.keep(self):
-            self._watch()
-        else:
+        if not self._pool.keep(self):
             self.drop()
+        elif since + self._pool.idle_s < self._timer_at:
+            self._watch()
 
     def _fail(self, error: UpstreamError) -> None:
         call = self.call
@@ -368,7 +372,7 @@ class UpstreamConnection(asyncio.Protocol):
             call.fail(error)
 
 
-def _delimited_by_close(headers: dict[str, str]) -> bool:
+def _delimited_by_close(headers: AnswerHeaders) -> bool:
     """True when neither a length nor chunks say where the body ends (RFC 9112, section 6.3)."""
     coding = headers.get("transfer-encoding")
     if coding is not None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -36,10 +36,10 @@ class Collected:
     def body(self) -> bytes:
         return b"".join(self.pieces)
 
-    def headers_received(self, status: int, headers: dict[str, str]) -> None:
+    def headers_received(self, status: int, headers: Mapping[str, str]) -> None:
         assert not self.ended.is_set()
         assert self.status == 0
-        self.status, self.headers = status, headers
+        self.status, self.headers = status, dict(headers)
 
     def data_received(self, data: bytes) -> None:
         assert not self.ended.is_set()
