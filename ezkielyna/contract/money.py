@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from ezkielyna.contract.usage import BUCKETS, Bucket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ezkielyna.contract.usage import Usage
 
 Nano = int
@@ -95,6 +97,7 @@ class Price:
     output_rate: int = field(init=False)
     free: bool = field(init=False)
     _in_force: dict[Bucket, int] = field(init=False, repr=False)
+    _in_order: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         own = self.rates
@@ -103,6 +106,7 @@ class Price:
         coming_out = max(rates[bucket] for bucket in out)
         going_in = max(r for b, r in rates.items() if b not in out and b != "images")
         object.__setattr__(self, "_in_force", rates)
+        object.__setattr__(self, "_in_order", tuple(rates.values()))
         object.__setattr__(self, "input_rate", going_in)
         object.__setattr__(self, "output_rate", coming_out)
         object.__setattr__(self, "free", not any(own.values()))
@@ -131,8 +135,7 @@ class Price:
 
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
-        rates = self._in_force
-        items = [(b, count, rates[b]) for b, count in usage.quantities() if count]
+        items = zip(BUCKETS, usage.numbers, self._in_order, strict=True)
         return Bill.of(items, self.version)
 
 
@@ -145,8 +148,7 @@ _REFINES: dict[Bucket, Bucket] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BillLine:
+class BillLine(NamedTuple):
     """One bucket of a bill: `quantity` tokens (or pieces) at `rate`, `amount` in nano."""
 
     bucket: Bucket
@@ -155,8 +157,7 @@ class BillLine:
     amount: Nano
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(NamedTuple):
     """What a request costs, such that a customer can compute it again.
 
     `cost` is the exact sum of quantity times rate, rounded once, up, to a whole nano-dollar. Line
@@ -169,14 +170,14 @@ class Bill:
     version: str = ""
 
     @classmethod
-    def of(cls, items: list[tuple[Bucket, int, int]], version: str = "") -> Bill:
+    def of(cls, items: Iterable[tuple[Bucket, int, int]], version: str = "") -> Bill:
         """Return the bill for (bucket, quantity, rate) items; quantities are never negative."""
         lines: list[BillLine] = []
         exact = billed = 0
         for bucket, quantity, rate in items:
-            assert quantity >= 0 <= rate, (bucket, quantity, rate)
             if quantity == 0:
                 continue
+            assert quantity > 0 <= rate, (bucket, quantity, rate)
             exact += quantity * rate * (TOKENS_PER_RATE if bucket == "images" else 1)
             running = -(-exact // TOKENS_PER_RATE)
             lines.append(BillLine(bucket, quantity, rate, running - billed))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Bucket = Literal[
     "input",
@@ -18,16 +16,16 @@ Bucket = Literal[
 ]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 
-_quantities = attrgetter(*BUCKETS)
+_WHOLE_NUMBERS = {int}
 
 Source = Literal["upstream", "counted", "estimated"]
 """Where the numbers come from: the upstream said so, we counted the delivered text, or we
 estimated from sizes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Disjoint buckets of tokens, and pieces for `images`; every number is zero or more.
+
 
     `input` excludes what was read from or written to a cache and audio; `output` excludes
     reasoning and audio. Adapters normalise the upstream's overlapping numbers at the edge.
@@ -43,9 +41,14 @@ class Usage:
     images: int = 0
     source: Source = "upstream"
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The quantities alone, in the order of `BUCKETS`."""
+        return self[:8]
+
     def quantities(self) -> list[tuple[Bucket, int]]:
         """Return every bucket with its quantity, zeros included, in the order of `BUCKETS`."""
-        return list(zip(BUCKETS, _quantities(self), strict=True))
+        return list(zip(BUCKETS, self.numbers, strict=True))
 
     @property
     def input_total(self) -> int:
@@ -65,8 +68,8 @@ class Usage:
     @property
     def plausible(self) -> bool:
         """False when a bucket is negative or not a whole number."""
-        quantities = _quantities(self)
-        return {type(quantity) for quantity in quantities} == {int} and min(quantities) >= 0
+        numbers = self.numbers
+        return set(map(type, numbers)) == _WHOLE_NUMBERS and min(numbers) >= 0
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:

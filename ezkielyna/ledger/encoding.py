@@ -48,7 +48,7 @@ def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
             record.request_id,
             at,
             record.first_byte_at,
-            _usage(usage),
+            tuple(usage),
             _lines(bill),
             bill.cost,
             bill.version,
@@ -73,13 +73,10 @@ def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
             record.ended_at,
             record.outcome,
             record.status,
-            _usage(record.usage),
+            tuple(record.usage),
             _lines(record.bill),
             record.bill.cost,
-            [
-                (a.provider, a.upstream_model, a.started_at, a.ended_at, a.status, a.error)
-                for a in attempts
-            ],
+            [tuple(attempt) for attempt in attempts],  # orjson refuses named ones
             record.flags,
             record.bill.version,
         ]
@@ -139,26 +136,12 @@ def ended(record: UsageRecord, values: list[Any]) -> None:
     record.attempts = [Attempt(*attempt) for attempt in attempts]
 
 
-def _usage(usage: Usage) -> tuple[int | str, ...]:
-    return (
-        usage.input,
-        usage.cached_input,
-        usage.cache_write,
-        usage.output,
-        usage.reasoning,
-        usage.audio_in,
-        usage.audio_out,
-        usage.images,
-        usage.source,
-    )
-
-
 def _read_usage(values: list[Any]) -> Usage:
     return Usage(*values)
 
 
-def _lines(bill: Bill) -> list[tuple[str, int, int, Nano]]:
-    return [(line.bucket, line.quantity, line.rate, line.amount) for line in bill.lines]
+def _lines(bill: Bill) -> list[tuple[str | int, ...]]:
+    return [tuple(line) for line in bill.lines]
 
 
 def _read_bill(lines: list[Any], cost: Nano, version: str = "") -> Bill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ezkielyna.contract.money import NO_BILL, Bill
 from ezkielyna.contract.requests import Endpoint
@@ -26,8 +26,7 @@ Outcome = Literal[
 with its worker; `open` only while it runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One try at an upstream; times in Unix seconds, `status` 0 where there was no answer."""
 
     provider: str

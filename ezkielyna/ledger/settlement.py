@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any
 
 from ezkielyna.contract.money import Nano
@@ -18,9 +17,6 @@ MOST_USAGES = 500
 
 NO_ERRORS = frozenset({"ok", "client_gone", "money_ended"})
 """Outcomes that are no errors of the gateway or of an upstream."""
-
-
-_quantities = attrgetter(*BUCKETS)
 
 
 def settlement(
@@ -71,7 +67,7 @@ def document(record: UsageRecord, batch: str) -> dict[str, Any]:
         "ended_at": moment(record.ended_at),
         "outcome": record.outcome,
         "status": record.status,
-        "tokens": dict(zip(BUCKETS, _quantities(record.usage), strict=True)),
+        "tokens": dict(zip(BUCKETS, record.usage.numbers, strict=True)),
         "source": record.usage.source,
         "price_version": record.billed_at,
         "bill": [
@@ -116,7 +112,7 @@ def _roll_up(hours: dict[_HourKey, Sums], record: UsageRecord) -> None:
         sums.first_byte_ms += max(0, int((first - started) * 1000))
     if ended is not None:
         sums.duration_ms += max(0, int((ended - started) * 1000))
-    for bucket, quantity in zip(BUCKETS, _quantities(record.usage), strict=True):
+    for bucket, quantity in zip(BUCKETS, record.usage.numbers, strict=True):
         if quantity:
             sums.tokens[bucket] = sums.tokens.get(bucket, 0) + quantity
 

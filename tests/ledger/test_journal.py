@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,7 +266,7 @@ async def test_ends_that_cannot_be_written_are_said_aloud(
 def test_an_end_is_never_longer_than_the_room_for_it() -> None:
     record = closed(accepted("ann", "req_1", now()), 5)
     record.attempts = [
-        replace(record.attempts[0], upstream_model="m" * 256, error="e" * 900) for _ in range(9)
+        record.attempts[0]._replace(upstream_model="m" * 256, error="e" * 900) for _ in range(9)
     ]
     assert len(encoding.end(record)) <= encoding.LONGEST_END
 

@@ -6,7 +6,6 @@ A plain answer is read as the events that it would have been, so both always say
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import orjson
 
@@ -86,7 +85,7 @@ class AnthropicExchange(Exchange):
         if self._usage is not None or not self._bytes:
             return self._usage
         told = {**self._reported, "output_tokens": max(1, self.progress())}
-        return replace(usage_of(told), source="counted")
+        return usage_of(told)._replace(source="counted")
 
     def feed(self, data: bytes) -> bytes:
         """Return the chunks that these bytes complete.
