@@ -30,7 +30,7 @@ from ezkielyna.testing.dialect import DONE, chat_answer, chunk, usage_chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LIMITS = {  # Python calls and calls into C
-    ("plain", "llhttp"): (310, 248),
+    ("plain", "llhttp"): (284, 250),
     ("plain", "tornado"): (602, 448),
     ("chunk", "llhttp"): (14, 26),
     ("chunk", "tornado"): (32, 52),

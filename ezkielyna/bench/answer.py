@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -54,7 +54,7 @@ class Answer:
 
     # What the connection says.
 
-    def headers_received(self, status: int, headers: dict[str, str]) -> None:
+    def headers_received(self, status: int, headers: Mapping[str, str]) -> None:
         """Note the status, and whether events follow."""
         self._status = status
         if status == 200 and headers.get("content-type", "").startswith("text/event-stream"):

@@ -31,14 +31,24 @@ class PreparedHeaders(HTTPHeaders):
             yield name, value
 
     def __contains__(self, name: object) -> bool:
-        return f"\n{name}: " in f"\n{self.lines}"
+        return self.get(str(name)) is not None
 
     def __getitem__(self, name: str) -> str:
-        return dict(self.get_all())[name]
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return str(value)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a header's value."""
-        return dict(self.get_all()).get(name, default)
+        mark = f"{name}: "
+        if self.lines.startswith(mark):
+            start = len(mark)
+        elif (before := self.lines.find(f"\n{mark}")) >= 0:
+            start = before + 1 + len(mark)
+        else:
+            return default
+        return self.lines[start : self.lines.index("\r", start)]
 
     def __setitem__(self, name: str, value: str) -> None:
         kept = [f"{own}: {text}\r\n" for own, text in self.get_all() if own != name]
