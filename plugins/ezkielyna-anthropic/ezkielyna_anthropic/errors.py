@@ -1,13 +1,11 @@
-"""Errors of the upstream: what each stands for in the gateway's one table of errors."""
+"""Errors of the upstream: what each word stands for in the table that all upstreams share."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import orjson
-
-from ezkielyna import Headers, UpstreamError, UpstreamTimeout
+from ezkielyna import UpstreamError
+from ezkielyna.dialect import failed, mapping, out_of_quota, reported
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -26,41 +24,13 @@ _STATUS = {
 _UNPAID = "credit balance"
 
 
-def from_answer(status: int, headers: Headers, body: bytes) -> UpstreamError:
-    """Return the error that an answer stands for; never raises, whatever the body is."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    return from_document(document, status, _retry_after(headers))
-
-
-def from_document(document: Any, status: int, wait_s: float | None = None) -> UpstreamError:
-    """Return the error that a body or an event stands for; `status` where it has no known type."""
-    error = document.get("error") if isinstance(document, dict) else None
-    told = error if isinstance(error, dict) else {}
-    status, message = _STATUS.get(str(told.get("type")), status), str(told.get("message") or "")
-    if status in (401, 402, 403) or _UNPAID in message:
-        # The operator's account, not the customer's, who must not read about it.
-        return UpstreamError("The upstream refused the gateway's own credential.")
-    if status == 429:
-        return UpstreamError.rate_limited("The upstream's limit is reached.", retry_after_s=wait_s)
-    if status in (503, 529):
-        return UpstreamError.overloaded("The upstream is overloaded.", retry_after_s=wait_s)
-    if status in (408, 504):
-        return UpstreamTimeout("The upstream took too long to answer.")
-    if 400 <= status < 500 and status != 409:
-        return UpstreamError.refused(message or f"The upstream refused the request ({status}).")
-    return UpstreamError("The upstream failed to answer.", retry_after_s=wait_s)
-
-
-def _retry_after(headers: Headers) -> float | None:
-    """Return the seconds that the upstream asks to wait; None where it gives none, or a date."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None
+def explained(document: Any, status: int, wait_s: float | None) -> UpstreamError | None:
+    """Return the error that a body or an event stands for; None for an answer of status 200."""
+    told = reported(document) or {}
+    if status == 200 and mapping(document).get("type") != "error":
+        return None
+    status = _STATUS.get(str(told.get("type")), 502 if status == 200 else status)
+    message = str(told.get("message") or "")
+    if _UNPAID in message:  # the operator's account; the customer must not read about it
+        return out_of_quota()
+    return failed(status, message, wait_s)

@@ -1,103 +1,70 @@
-"""Messages: from OpenAI's list to Anthropic's `system` and alternating turns."""
+"""Messages: from OpenAI's turns to Anthropic's `system` and alternating messages."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-import orjson
-
-from ezkielyna import InvalidRequest
+from ezkielyna.dialect import Call, Json, Part, Turn, append, named, unsupported
 from ezkielyna_anthropic import carrier
-from ezkielyna_anthropic.fields import Json, cached, invalid, listed, named, table
-from ezkielyna_anthropic.parts import parts
 
 OPENING: Json = {"type": "text", "text": "(The conversation begins here.)"}
 """Stands in for the user's words where Anthropic wants some and the client sent none."""
 
+TOOL_NAMES = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+FILES = frozenset({"application/pdf", "text/plain"})
+
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
-_FUNCTION = "function_call"
 
 
 class Conversation:
-    """Reads messages; then `system` and `turns` are what Anthropic takes.
+    """Writes turns; then `system` and `turns` are what Anthropic takes.
 
-    Results come first in the turn after their calls, every call has its result, no id occurs
-    twice, no text is blank. `tools` are the names of the tools that were called.
+    Results come first in the message after their calls, no id occurs twice, no text is blank.
+    `tools` are the names of the tools that were called.
     """
 
-    def __init__(self, messages: list[Json], *, system_in_place: bool) -> None:
-        """Read a whole list; raises InvalidRequest or Unsupported naming the place."""
+    def __init__(self, turns: list[Turn], *, system_in_place: bool) -> None:
+        """Write all turns; raises InvalidRequest or Unsupported naming the place."""
         self.system: list[Json] = []
         self.turns: list[Json] = []
         self.tools: set[str] = set()
-        self._ids: dict[str, str] = {}
         self._used: set[str] = set()
-        self._owed: set[str] = set()
-        for at, message in enumerate(messages):
-            self._read(message, f"messages[{at}]", system_in_place)
-        self._all_answered(f"messages[{len(messages) - 1}]")
+        for turn in turns:
+            if turn.role == "system" and not (system_in_place and self.turns):
+                self.system += blocks_of(turn.parts)
+            elif turn.role == "assistant":
+                self._assistant(turn)
+            else:
+                append(self.turns, turn.role, blocks_of(turn.parts), "content")
         if not self.turns or self.turns[0]["role"] != "user":
             self.turns.insert(0, {"role": "user", "content": [OPENING]})
         last = self.turns[-1]["content"][-1]
         if self.turns[-1]["role"] == "assistant" and last["type"] == "text":
             last["text"] = last["text"].rstrip()  # a prefill may not end in blanks
 
-    def _read(self, message: Json, where: str, system_in_place: bool) -> None:
-        role = message["role"]
-        if role in ("tool", "function"):
-            self._result(message, where)
-        elif role in ("system", "developer"):
-            said = parts(message.get("content"), f"{where}.content", text_only=True)
-            if not (system_in_place and self.turns):
-                self.system += said
-                return
-            self._all_answered(where)
-            self._say("system", said)
-        elif role in ("user", "assistant"):
-            self._all_answered(where)
-            said = parts(message.get("content"), f"{where}.content", text_only=role != "user")
-            self._say(role, said if role == "user" else self._answer(message, said, where))
-        else:
-            raise invalid(f"{where}.role", f"unknown role {role!r}")
-
-    def _answer(self, message: Json, said: list[Json], where: str) -> list[Json]:
-        """Return an assistant's message as blocks: thinking and text, then calls."""
-        if not said and isinstance(message.get("refusal"), str):
-            said = parts(message["refusal"], where)
-        calls = listed(message.get("tool_calls") or [], f"{where}.tool_calls")
-        if not calls and isinstance(message.get(_FUNCTION), dict):
-            calls = [{"id": _FUNCTION, "function": message[_FUNCTION]}]
-        self._ids = {}
+    def _assistant(self, turn: Turn) -> None:
+        """Write thinking and text, then the calls, and their results as the user's."""
         blocks: list[Json] = []
-        carried: list[carrier.Placed] = []
-        for at, call in enumerate(calls):
-            block, before = self._call(table(call, where), f"{where}.tool_calls[{at}]")
+        first: list[carrier.Placed] = []
+        ids: dict[int, str] = {}
+        for at, call in enumerate(turn.calls):
+            bare, carried = carrier.unpacked(call.id or "function_call")
             if at == 0:
-                carried = before
+                first = carried
             else:
-                blocks += [thought for _, thought in before]
-            blocks.append(block)
-        return _with_thinking(message, said, carried) + blocks
+                blocks += [thought for _, thought in carried]
+            ids[id(call)] = self._fresh(bare)
+            blocks.append(self._call(call, ids[id(call)]))
+        append(self.turns, "assistant", _with_thinking(turn, first) + blocks, "content")
+        results = [_result(call, ids[id(call)]) for call in turn.results]
+        append(self.turns, "user", results, "content")
 
-    def _call(self, call: Json, where: str) -> tuple[Json, list[carrier.Placed]]:
-        """Return a call as a block, and the thinking that its id carries."""
-        own = call.get("id")
-        if not isinstance(own, str) or own in self._ids:
-            raise invalid(f"{where}.id", "expected a string that no other call of the message has")
-        kind = "custom" if call.get("type") == "custom" else "function"
-        told = table(call.get(kind), f"{where}.{kind}")
-        name = named(told.get("name"), f"{where}.{kind}.name")
-        if kind == "custom":
-            given: Json = {"input": str(told.get("input") or "")}
-        else:
-            given = _arguments(told.get("arguments"), f"{where}.function.arguments")
-        bare, carried = carrier.unpacked(own)
-        self._ids[own] = self._fresh(bare)
-        self._owed.add(own)
+    def _call(self, call: Call, own: str) -> Json:
+        name = named(call.name, TOOL_NAMES, f"{call.where}.function.name")
         self.tools.add(name)
-        block = {"type": "tool_use", "id": self._ids[own], "name": name, "input": given}
-        return cached(block, call), carried
+        block = {"type": "tool_use", "id": own, "name": name, "input": call.arguments}
+        return marked(block, call.given)
 
     def _fresh(self, bare: str) -> str:
         """Return the id as Anthropic takes it: of its alphabet, and never twice."""
@@ -109,41 +76,65 @@ class Conversation:
         self._used.add(fresh)
         return fresh
 
-    def _result(self, message: Json, where: str) -> None:
-        own = _FUNCTION if message["role"] == "function" else message.get("tool_call_id")
-        if not isinstance(own, str) or own not in self._owed:
-            raise InvalidRequest(
-                f"'{where}' answers no call of the assistant message before it.",
-                param=f"{where}.tool_call_id",
-            )
-        self._owed.remove(own)
-        block: Json = {"type": "tool_result", "tool_use_id": self._ids[own]}
-        content = parts(message.get("content"), f"{where}.content")
-        if content:
-            block["content"] = content
-        if message.get("is_error") is True:
-            block["is_error"] = True
-        self._say("user", [cached(block, message)])
 
-    def _all_answered(self, where: str) -> None:
-        if self._owed:
-            missing = carrier.unpacked(min(self._owed))[0]
-            raise InvalidRequest(
-                f"Every tool call must be followed by its tool message; missing: {missing!r}.",
-                param=where,
-            )
-
-    def _say(self, role: str, blocks: list[Json]) -> None:
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["content"] += blocks
-        elif blocks:
-            self.turns.append({"role": role, "content": blocks})
+def marked(block: Json, given: Json) -> Json:
+    """Return the block with the `cache_control` of the client's object."""
+    if isinstance(given.get("cache_control"), dict):
+        block["cache_control"] = given["cache_control"]
+    elif given.get("prompt_cache_breakpoint"):
+        block["cache_control"] = {"type": "ephemeral"}
+    return block
 
 
-def _with_thinking(message: Json, said: list[Json], carried: list[carrier.Placed]) -> list[Json]:
+def blocks_of(parts: list[Part]) -> list[Json]:
+    """Return parts as blocks, blank text left out, which Anthropic refuses."""
+    kept = [part for part in parts if part.kind != "text" or part.text.strip()]
+    return [marked(_block(part), part.given) for part in kept]
+
+
+def _block(part: Part) -> Json:
+    if part.kind == "text":
+        return {"type": "text", "text": part.text}
+    if part.kind == "audio":
+        raise unsupported(part.where, "audio here")
+    if part.id:
+        raise unsupported(f"{part.where}.file.file_id", "files that were uploaded before")
+    if part.kind == "image":
+        return {"type": "image", "source": _source(part, IMAGES)}
+    block: Json = {"type": "document", "source": _source(part, FILES)}
+    if part.name:
+        block["title"] = part.name
+    if isinstance(part.given.get("citations"), dict):
+        block["citations"] = part.given["citations"]
+    return block
+
+
+def _source(part: Part, allowed: frozenset[str]) -> Json:
+    if part.url:
+        return {"type": "url", "url": part.url}
+    if part.mime not in allowed:
+        raise unsupported(part.where, f"data of type {part.mime}")
+    if part.mime == "text/plain":
+        return {"type": "text", "media_type": part.mime, "data": part.decoded()}
+    return {"type": "base64", "media_type": part.mime, "data": part.data}
+
+
+def _result(call: Call, own: str) -> Json:
+    given = call.result_given or {}
+    block: Json = {"type": "tool_result", "tool_use_id": own}
+    content = blocks_of(call.result)
+    if content:
+        block["content"] = content
+    if given.get("is_error") is True:
+        block["is_error"] = True
+    return marked(block, given)
+
+
+def _with_thinking(turn: Turn, carried: list[carrier.Placed]) -> list[Json]:
     """Return the said blocks with the thinking before the text that came after it."""
+    said = blocks_of(turn.parts)
     if not carried:
-        returned = message.get("thinking_blocks")
+        returned = turn.given.get("thinking_blocks")
         blocks = returned if isinstance(returned, list) else []
         return [block for block in blocks if carrier.thinking(block)] + said
     if not any(at for at, _ in carried):
@@ -157,14 +148,3 @@ def _with_thinking(message: Json, said: list[Json], carried: list[carrier.Placed
             done = at
         result.append(block)
     return result + ([{"type": "text", "text": text[done:]}] if text[done:].strip() else [])
-
-
-def _arguments(value: Any, where: str) -> Json:
-    """Return a call's arguments; broken ones are refused, because `{}` would hide a fault."""
-    try:
-        given = orjson.loads(value) if isinstance(value, str) and value else value or {}
-    except orjson.JSONDecodeError:
-        given = None
-    if not isinstance(given, dict):
-        raise invalid(where, "expected the JSON text of an object")
-    return given

@@ -12,11 +12,10 @@ from ezkielyna import (
     ProviderSettings,
     UpstreamRequest,
 )
+from ezkielyna.dialect import Chat, encoded, unsupported
 from ezkielyna_anthropic.exchange import AnthropicExchange
-from ezkielyna_anthropic.fields import encoded, unsupported
 from ezkielyna_anthropic.models import capabilities
-from ezkielyna_anthropic.request import MessagesRequest, chat_fields
-from ezkielyna_anthropic.shape import Shape
+from ezkielyna_anthropic.request import ABILITIES, MessagesRequest
 
 
 class AnthropicSettings(Provider.Settings):
@@ -61,18 +60,8 @@ class AnthropicProvider(Provider):
         """
         if not isinstance(request, ChatRequest | CompletionRequest):
             raise unsupported("model", f"the endpoint {request.endpoint}")
-        legacy = isinstance(request, CompletionRequest)
-        fields = chat_fields(request) if legacy else request.fields()
-        can, cap = capabilities(model), request.output_cap
-        wanted = MessagesRequest(fields, model, can, cap, self._options)
-        shape = Shape(
-            legacy=legacy,
-            functions=wanted.box.functions,
-            custom=frozenset(wanted.box.custom),
-            json=wanted.box.json,
-            carry=self._options.carry_thinking,
-            wants_usage=request.wants_usage,
-        )
-        body = encoded(wanted.document)
-        upstream = UpstreamRequest("POST", self._url, self._headers, body)
-        return AnthropicExchange(upstream, shape, tuple(wanted.dropped))
+        chat = Chat(request, ABILITIES)
+        wanted = MessagesRequest(chat, model, capabilities(model), self._options)
+        upstream = UpstreamRequest("POST", self._url, self._headers, encoded(wanted.document))
+        carry = self._options.carry_thinking
+        return AnthropicExchange(upstream, chat, json=wanted.box.json, carry=carry)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from ezkielyna_anthropic.fields import Json, invalid, table
+from ezkielyna.dialect import EFFORTS, Chat, Json, invalid, table
 from ezkielyna_anthropic.models import Capabilities
 
 MIN_BUDGET = 1024
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 """Tokens to think by effort, where a model takes a budget; `xhigh` and `max` count as high."""
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-
 
 class Reasoning:
     """Decides on thinking for one request whose messages and `max_tokens` are set."""
 
-    def __init__(self, fields: Json, can: Capabilities, document: Json, *, forced: bool) -> None:
-        self._effort = fields.get("reasoning_effort")
-        self._wanted = fields.get("thinking")
+    def __init__(self, chat: Chat, can: Capabilities, document: Json, *, forced: bool) -> None:
+        self._effort = chat.effort
+        self._wanted = chat.fields.get("thinking")
         self._can = can
         self._document = document
         self._forced = forced
@@ -25,7 +23,7 @@ class Reasoning:
     def decide(self, *, show: bool) -> list[str]:
         """Set `thinking` and the effort, and return the names of what had to be dropped.
 
-        Raises InvalidRequest for an effort or a `thinking` that no model has.
+        Raises InvalidRequest for a `thinking` that no model has.
         """
         dropped: list[str] = []
         if self._effort is not None:
@@ -68,8 +66,6 @@ class Reasoning:
 
     def _set_effort(self, effort: str) -> list[str]:
         """Set the nearest effort the model has; `none` is an effort only where it must think."""
-        if effort not in EFFORTS:
-            raise invalid("reasoning_effort", f"expected one of {', '.join(EFFORTS)}")
         levels = self._can.effort
         if not levels or (effort == "none" and "disabled" in self._can.thinking):
             return [] if self._can.thinking or effort == "none" else ["reasoning_effort"]

@@ -161,7 +161,7 @@ def test_a_stream_cut_before_its_end_is_an_error(last: Json) -> None:
     whole = [START, OPEN, HELLO, SHUT, END]
     cut = exchange()
     assert b"[DONE]" not in cut.feed(events(*whole[: whole.index(last) + 1]))
-    with pytest.raises(UpstreamError, match="before its end"):
+    with pytest.raises(UpstreamError, match="before it was complete"):
         cut.close()
 
 

@@ -17,6 +17,8 @@ PACKAGE = Path(ezkielyna_anthropic.__file__).parent
 FILES = sorted(PACKAGE.glob("*.py"))
 MODULES = {"__future__", "base64", "binascii", "collections", "dataclasses", "fnmatch", "math"}
 MODULES |= {"orjson", "pydantic", "re", "typing", "zlib", "ezkielyna", "ezkielyna_anthropic"}
+MOST_LINES = 900
+"""Of the whole plugin, with blank lines, comments and docstrings."""
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -30,23 +32,12 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def lines_of_code(source: str) -> int:
-    """Lines that hold code: blank ones, comments and docstrings are not counted."""
-    texts: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            texts.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return sum(
-        bool(line.strip()) and not line.strip().startswith("#") and number not in texts
-        for number, line in enumerate(source.splitlines(), 1)
-    )
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_nothing_that_does_input_or_output_is_imported(path: Path) -> None:
     names = imported(ast.parse(path.read_text()))
     assert {name.partition(".")[0] for name in names} <= MODULES
-    assert not {name for name in names if name.startswith("ezkielyna.")}, "only the contract"
+    inside = {name for name in names if name.startswith("ezkielyna.")}
+    assert inside <= {"ezkielyna.dialect"}, "only the contract"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -55,7 +46,7 @@ def test_no_file_is_long(path: Path) -> None:
 
 
 def test_the_plugin_is_small() -> None:
-    assert sum(lines_of_code(path.read_text()) for path in FILES) < 1100
+    assert sum(len(path.read_text().splitlines()) for path in FILES) < MOST_LINES
 
 
 def test_every_setting_is_described_and_in_the_readme() -> None:

@@ -11,6 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from ezkielyna import ChatRequest
+from ezkielyna.dialect import MOST_CHARACTERS
 from ezkielyna.testing.recordings import Recording, recorded, recordings
 from ezkielyna_anthropic import AnthropicProvider, carrier
 
@@ -194,7 +195,7 @@ def test_a_carrier_that_was_cut_or_forged_carries_nothing() -> None:
     for forged in ([[0, {"type": "text"}]], [[-1, THOUGHT]], [[0]], {"a": 1}, [7]):
         assert carrier.unpacked(carrier.packed("t", forged))[1] == []  # type: ignore[arg-type]
     bomb = carrier.packed("t", [(0, {**THOUGHT, "thinking": "x" * 5_000_000})])
-    assert len(bomb) < carrier.MAX_CHARACTERS
+    assert len(bomb) < MOST_CHARACTERS
     assert carrier.unpacked(bomb) == ("t", [])
 
 

@@ -20,6 +20,7 @@ from ezkielyna_anthropic import AnthropicProvider
 
 Json = dict[str, Any]
 USER = [{"role": "user", "content": "hi"}]
+AUDIO = {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "42"}
@@ -380,7 +381,7 @@ def test_custom_tools_are_wrapped_and_unwrapped() -> None:
     out = deltas(y.feed(streamed(call("shell", '{"inp', 'ut":"ls \\n-l"}'), stop="tool_use")))
     told = [c["delta"]["tool_calls"][0]["custom"] for c in out if "tool_calls" in c["delta"]]
     assert "".join(piece["input"] for piece in told) == "ls \n-l"
-    assert y.delivered().tools == "ls \n-l"
+    assert y.delivered().tools == "shellls \n-l"
     history = {"role": "assistant", "content": None, "tool_calls": [made]}
     result = {"role": "tool", "tool_call_id": "t", "content": "ok"}
     turns = sent(tools=[tool], messages=[*USER, history, result])["messages"]
@@ -464,13 +465,13 @@ def test_files_and_images() -> None:
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"prediction": {"type": "content"}}, "prediction"),
         ({"web_search_options": {}}, "web_search_options"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         (
             {"tools": [{"type": "custom", "custom": {"name": "f", "format": {"type": "grammar"}}}]},
             "tools[0].custom.format",
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            {"messages": [{"role": "user", "content": [AUDIO]}]},
             "messages[0].content[0]",
         ),
         (

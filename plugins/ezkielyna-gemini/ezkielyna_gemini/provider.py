@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
 
 from ezkielyna import (
     ApiRequest,
+    ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     Exchange,
     ImageRequest,
     Provider,
     ProviderSettings,
-    Unsupported,
     UpstreamRequest,
 )
+from ezkielyna.dialect import Chat, Json, encoded, unsupported
 from ezkielyna_gemini import embeddings, images
-from ezkielyna_gemini.answer import Style
-from ezkielyna_gemini.fields import encoded
+from ezkielyna_gemini.exchange import GeminiExchange
 from ezkielyna_gemini.models import path
-from ezkielyna_gemini.request import Translation
-from ezkielyna_gemini.stream import ChatExchange, CompletionExchange
+from ezkielyna_gemini.request import ABILITIES, body_of
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 
@@ -50,10 +49,8 @@ class GeminiProvider(Provider):
 
     def __init__(self, name: str, settings: ProviderSettings) -> None:
         super().__init__(name, settings)
-        own = settings if isinstance(settings, self.Settings) else None
-        self._efforts = own.efforts if own else {}
-        self._thoughts = own.show_thoughts if own else True
-        self._carry = own.signatures_in_ids if own else True
+        assert isinstance(settings, GeminiProvider.Settings), settings
+        self._options = settings
         self._base = settings.base_url or BASE_URL
         key = settings.api_key.get_secret_value()
         credential = {"x-goog-api-key": key} if key else {}
@@ -61,32 +58,21 @@ class GeminiProvider(Provider):
 
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange; raises InvalidRequest or Unsupported naming the field."""
-        if isinstance(request, EmbeddingRequest | ImageRequest) and request.streamed:
-            raise Unsupported("Gemini does not stream this.", param="stream")
+        if isinstance(request, ChatRequest | CompletionRequest):
+            chat = Chat(request, ABILITIES)
+            body = body_of(chat, model, self._options.efforts, thoughts=self._options.show_thoughts)
+            method = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
+            carry = self._options.signatures_in_ids
+            return GeminiExchange(self._request(model, method, body), chat, model, carry=carry)
+        if request.streamed:
+            raise unsupported("stream", "streams of this")
         if isinstance(request, EmbeddingRequest):
             asked = self._request(model, "batchEmbedContents", embeddings.body(request, model))
-            return embeddings.EmbeddingExchange(request, asked, model)
-        if isinstance(request, ImageRequest):
-            method, body, dropped = images.translated(request, model)
-            drawn = images.ImageExchange(request, self._request(model, method, body), model)
-            drawn.dropped = dropped
-            return drawn
-        return self._generation(request, model)
+            return embeddings.GeminiEmbeddings(asked, request, model)
+        assert isinstance(request, ImageRequest), request
+        method, body, dropped = images.translated(request, model)
+        return images.GeminiImages(self._request(model, method, body), dropped)
 
-    def _generation(self, request: ApiRequest, model: str) -> Exchange:
-        made = Translation(request, model, self._efforts, self._thoughts)
-        style = Style(
-            custom=frozenset(made.tools.custom),
-            legacy=made.tools.legacy,
-            single=made.single,
-            carry=self._carry,
-        )
-        method = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
-        kind = CompletionExchange if isinstance(request, CompletionRequest) else ChatExchange
-        exchange = kind(request, self._request(model, method, made.body), model, style)
-        exchange.dropped = made.dropped
-        return exchange
-
-    def _request(self, model: str, method: str, body: dict[str, Any]) -> UpstreamRequest:
+    def _request(self, model: str, method: str, body: Json) -> UpstreamRequest:
         url = f"{self._base}/{quote(path(model))}:{method}"
         return UpstreamRequest("POST", url, self._headers, encoded(body))

@@ -11,7 +11,7 @@ import ezkielyna_gemini
 FILES = sorted(Path(ezkielyna_gemini.__file__).parent.glob("*.py"))
 PURE = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "hashlib", "math", "re",
-    "struct", "typing", "urllib.parse", "orjson", "pydantic", "ezkielyna", "ezkielyna_gemini",
+    "typing", "urllib.parse", "orjson", "pydantic", "ezkielyna", "ezkielyna_gemini",
 }  # fmt: skip
 
 
@@ -32,7 +32,8 @@ def test_nothing_that_touches_the_world_is_imported() -> None:
 def test_only_the_contract_is_imported() -> None:
     for file in FILES:
         for name in imports(ast.parse(file.read_text())):
-            assert not name.startswith("ezkielyna."), (file.name, name)
+            inside = name.startswith("ezkielyna.")
+            assert not inside or name == "ezkielyna.dialect", (file.name, name)
 
 
 def test_no_clock_is_read() -> None:
@@ -42,5 +43,8 @@ def test_no_clock_is_read() -> None:
             assert name not in {"now", "utcnow", "today"}, file.name
 
 
-def test_files_are_small() -> None:
-    assert all(len(file.read_text().splitlines()) < 400 for file in FILES)
+def test_the_plugin_is_small() -> None:
+    """Blank lines, comments and docstrings count."""
+    lines = [len(file.read_text().splitlines()) for file in FILES]
+    assert max(lines) < 400
+    assert sum(lines) < 900

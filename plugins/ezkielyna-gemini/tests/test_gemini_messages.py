@@ -130,9 +130,9 @@ def test_broken_arguments_are_named(arguments: str) -> None:
 def test_calls_and_results_must_match() -> None:
     with pytest.raises(InvalidRequest, match="has no result"):
         contents(USER, called("a", "b"), result("a"), USER)
-    with pytest.raises(InvalidRequest, match="No call"):
+    with pytest.raises(InvalidRequest, match="answers no call"):
         contents(USER, called("a"), result("b"))
-    with pytest.raises(InvalidRequest, match="No call"):
+    with pytest.raises(InvalidRequest, match="answers no call"):
         contents(USER, result("b"))
 
 

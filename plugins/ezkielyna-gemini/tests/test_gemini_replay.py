@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from ezkielyna import ChatRequest, EmbeddingRequest, ImageRequest, UpstreamError, Usage
-from ezkielyna.testing.recordings import Recording, folder, recordings
+from ezkielyna.testing.recordings import SKIPPED, Recording, folder, recordings
 from ezkielyna_gemini import GeminiProvider
 
 Json = dict[str, Any]
@@ -58,7 +58,8 @@ def of_mode(*modes: str) -> list[Recording]:
 def each(found: list[Recording]) -> Any:
     """Run a test once a recording; without recordings it is skipped."""
     if not found:
-        found = [pytest.param(None, marks=pytest.mark.skip(reason="no recordings"))]
+        skipped = pytest.param(None, marks=pytest.mark.skip(reason=SKIPPED), id="no-recordings")
+        return pytest.mark.parametrize("recording", [skipped])
     return pytest.mark.parametrize("recording", found, ids=lambda one: one.id)
 
 
