@@ -15,14 +15,15 @@ import orjson
 from ezkielyna.contract.billing import BillingPolicy
 from ezkielyna.contract.context import RequestContext
 from ezkielyna.contract.errors import InsufficientBalance
-from ezkielyna.contract.money import Bill, Nano, usd_json
+from ezkielyna.contract.money import NO_BILL, Bill, Nano, usd_json
 from ezkielyna.contract.provider import Delivered, Exchange
 from ezkielyna.contract.usage import Usage, chat_usage
 from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.counting import asked, said
 from ezkielyna.gateway.spending import Spending
+from ezkielyna.ledger import encoding
 from ezkielyna.ledger.books import Ledger, Reservation
-from ezkielyna.ledger.record import Outcome, UsageRecord
+from ezkielyna.ledger.record import NO_USAGE, Outcome, UsageRecord
 
 STREAM_SLICE = 1000
 """Output tokens that a stream reserves at first and at every extension."""
@@ -218,17 +219,28 @@ class Charge:
         read = min(read + more, ctx.input_bound)
         return Usage(input=read, output=spoken, reasoning=thought, source="counted")
 
+    def end(self, usage: Usage) -> bytes:
+        """Return what the journal will say, should this request end well with this usage now."""
+        self._complete("ok", 200, usage)
+        return encoding.end(self.record)
+
     def settle(self, outcome: Outcome, status: int, usage: Usage | None) -> None:
         """Complete the record and hand it to the ledger; without usage nothing is charged."""
+        self._complete(outcome, status, usage)
         record = self.record
-        record.ended_at = time.time()
-        record.outcome, record.status = outcome, status
-        if usage is not None:
-            record.usage, record.bill = usage, self._bill(usage)
         if self._spending is not None:
             self._spending.end(self._promised, record.bill.cost, record.started_at)
         if self._reservation is not None:
             self._reservation.settle()
+
+    def _complete(self, outcome: Outcome, status: int, usage: Usage | None) -> None:
+        record = self.record
+        record.ended_at = time.time()
+        record.outcome, record.status = outcome, status
+        if usage is None:
+            record.usage, record.bill = NO_USAGE, NO_BILL
+        else:
+            record.usage, record.bill = usage, self._bill(usage)
 
     def _absurd(self, usage: Usage, exchange: Exchange) -> bool:
         if not usage.plausible:

@@ -2,9 +2,12 @@
 
 A claim on the key is written before the request is sent on and becomes the answer after it. Only
 what a retry would get again is kept: an answer, or the upstream's refusal of the request itself.
-Whatever else goes wrong releases the key, so that a retry works. A process that dies leaves a claim
-that expires with the time that the request could have taken at most. Requests without the header
-know nothing of all this.
+Whatever else goes wrong releases the key, so that a retry works.
+
+An answer is kept together with its charge, and charged and sent only then. So whenever a process
+dies, either both are kept, and recovery charges what the journal does not know yet; or neither is,
+and recovery releases the claim. A claim that nobody recovers expires with the time that the request
+could have taken at most. Requests without the header know nothing of all this.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from ezkielyna.contract.errors import (
 )
 from ezkielyna.contract.requests import ApiRequest
 from ezkielyna.gateway.reply import Reply
+from ezkielyna.ledger.crash import crash_point
 from ezkielyna.storage.errors import StorageError
 from ezkielyna.storage.idempotency import Claims, Kept
 
@@ -37,7 +41,7 @@ MARGIN_S = 60.0
 """For what a request waits beside its upstream: money, and the database."""
 
 PATIENCE_S = 2.0
-"""How long an answer waits to be kept; then the client gets it, and keeping goes on behind."""
+"""How long a refusal waits to be kept, or a claim to be released; then it goes on behind."""
 
 PAUSE_S = 0.5
 RETRY_S = 1.0
@@ -86,12 +90,33 @@ class Idempotency:
             _refuse_conflict(claim, kept)
         return kept
 
-    async def keep(self, claim: Claim, status: int, body: bytes) -> None:
-        """Make the claim an answer."""
+    async def keep(self, claim: Claim, answer: bytes, end: bytes | None) -> None:
+        """Make the claim an answer, however long that takes while the claim is ours.
+
+        Raises Unavailable where it is not any more.
+        """
+        until = _moment(self._now() + KEPT_S)
+        while self._now() < claim.until:
+            try:
+                crash_point("before_kept")
+                ours = await self._claims.keep(claim.id, claim.request_id, 200, answer, until, end)
+                crash_point("after_kept")
+            except StorageError as error:
+                log.debug("an idempotent answer waits to be kept", reason=str(error))
+                await asyncio.sleep(PAUSE_S)
+            else:
+                if ours:
+                    return
+                break
+        log.warning("an idempotent answer is lost", request_id=claim.request_id)
+        raise Unavailable("The answer could not be kept. Try again.")
+
+    async def refuse(self, claim: Claim, status: int, body: bytes) -> None:
+        """Make the claim a refusal, which costs nothing."""
         until = _moment(self._now() + KEPT_S)
         await self._surely(
             claim,
-            lambda: self._claims.keep(claim.id, claim.request_id, status, body, until),
+            lambda: self._claims.keep(claim.id, claim.request_id, status, body, until, None),
         )
 
     async def release(self, claim: Claim) -> None:
@@ -106,22 +131,21 @@ class Idempotency:
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    async def _surely(self, claim: Claim, write: Callable[[], Awaitable[None]]) -> None:
+    async def _surely(self, claim: Claim, write: Callable[[], Awaitable[object]]) -> None:
         """Write, and go on trying without us where it takes long."""
         task = asyncio.get_running_loop().create_task(self._until_expiry(claim, write))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
         await asyncio.wait([task], timeout=PATIENCE_S)
 
-    async def _until_expiry(self, claim: Claim, write: Callable[[], Awaitable[None]]) -> None:
+    async def _until_expiry(self, claim: Claim, write: Callable[[], Awaitable[object]]) -> None:
         while True:
             try:
                 await write()
             except StorageError as error:
                 if self._now() > claim.until:
-                    log.warning("an idempotent answer is lost", request_id=claim.request_id)
                     return
-                log.debug("an idempotent answer waits to be kept", reason=str(error))
+                log.debug("the end of a claim waits to be written", reason=str(error))
             else:
                 return
             await asyncio.sleep(PAUSE_S)
@@ -167,14 +191,14 @@ class Claim:
         if self.kept is not None or self._over:
             return
         if isinstance(error, UpstreamError) and error.status == 400:
-            await self._idempotency.keep(self, 400, error.body())
+            await self._idempotency.refuse(self, 400, error.body())
         else:
             await self._idempotency.release(self)
 
-    async def keep(self, answer: bytes) -> None:
-        """Keep the answer that was charged."""
+    async def keep(self, answer: bytes, end: bytes | None) -> None:
+        """Keep an answer with what the journal will say of its end; raises Unavailable."""
+        await self._idempotency.keep(self, answer, end)
         self._over = True
-        await self._idempotency.keep(self, 200, answer)
 
 
 def replay(reply: Reply, kept: Kept) -> None:

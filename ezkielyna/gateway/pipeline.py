@@ -23,7 +23,7 @@ from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import Call
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
-from ezkielyna.gateway.idempotency import Idempotency, check, replay
+from ezkielyna.gateway.idempotency import Claim, Idempotency, check, replay
 from ezkielyna.gateway.relay import PlainRelay, StreamRelay
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.gateway.routing import Noted, Routing
@@ -78,12 +78,20 @@ class Pipeline:
                 await self._once(ctx, call.idempotency_key, call.reply, charge, admitted)
 
     async def _charged(
-        self, ctx: RequestContext, reply: Reply, charge: Charge, admitted: Admitted
+        self,
+        ctx: RequestContext,
+        reply: Reply,
+        charge: Charge,
+        admitted: Admitted,
+        claim: Claim | None = None,
     ) -> bytes | None:
-        """Reserve, attempt and settle; return a plain answer's body."""
+        """Reserve, attempt, keep for the claim if there is one, settle; return a plain answer."""
         await charge.reserve(self._ledger)
         async with Settled(charge, admitted) as settled:
-            return await self._attempt(ctx, reply, charge, settled)
+            answer = await self._attempt(ctx, reply, charge, settled)
+            if claim is not None and answer is not None:
+                await settled.keep(claim, answer)
+            return answer
         return None
 
     async def _once(
@@ -95,10 +103,7 @@ class Pipeline:
             if claim.kept is not None:
                 replay(reply, claim.kept)
                 return
-            answer = await self._charged(ctx, reply, charge, admitted)
-            assert answer is not None
-            await claim.keep(answer)
-            reply.answer(answer)
+            deliver(reply, await self._charged(ctx, reply, charge, admitted, claim))
 
     def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
         """Return the context of a request that is well-formed and allowed."""

@@ -10,6 +10,7 @@ from ezkielyna.contract.provider import Exchange
 from ezkielyna.contract.usage import Usage
 from ezkielyna.gateway.admission import Admitted
 from ezkielyna.gateway.charge import Charge
+from ezkielyna.gateway.idempotency import Claim
 from ezkielyna.gateway.relay import ClientGone, MoneyEnded
 from ezkielyna.ledger.record import Outcome
 
@@ -32,6 +33,17 @@ class Settled:
 
     async def __aenter__(self) -> Self:
         return self
+
+    async def keep(self, claim: Claim, answer: bytes) -> None:
+        """Keep a plain answer together with its charge, before it is charged.
+
+        What cannot be kept is not charged: whoever retries gets this answer for this charge, or
+        another answer for another one.
+        """
+        usage = self.usage
+        self.usage = self.exchange = None
+        await claim.keep(answer, None if usage is None else self._charge.end(usage))
+        self.usage = usage
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object

@@ -21,6 +21,8 @@ CRASH_POINTS = (
     "before_begin",
     "after_begin",
     "after_progress",
+    "before_kept",
+    "after_kept",
     "before_end",
     "after_end",
     "before_batch",

@@ -2,7 +2,8 @@
 
 A journal whose lock can be taken has no owner. Its open requests are closed with what they had
 delivered, unacknowledged batches are settled under their own keys and the rest under new ones, the
-leases go back to their accounts, and the journal is removed. Nothing is written to the journal, so
+leases go back to their accounts, and the journal is removed. An answer that was kept for retries
+tells how its request ended, if the journal does not. Nothing is written to the journal, so
 a recovery that dies is begun again by the next; what is in the database already is left alone.
 """
 
@@ -63,7 +64,7 @@ class Recovery:
     async def _recover(self, process: str) -> None:
         folder = self._folder / process
         story = await asyncio.to_thread(read, folder)
-        story.close()
+        await self._close(story)
         for damage in story.damage:
             log.error("journal of %s: %s; what came before is kept", process, damage)
         crash_point("in_recovery")
@@ -75,6 +76,15 @@ class Recovery:
         crash_point("before_journal_removed")
         await asyncio.to_thread(_removed, folder)
         log.info("recovered process %s: %d requests", process, len(story.requests))
+
+    async def _close(self, story: Story) -> None:
+        """End the requests that were open, those whose answers were kept as these say."""
+        left = story.open()
+        for start in range(0, len(left), MOST_USAGES):
+            ends = await self._vault.close_claims(left[start : start + MOST_USAGES])
+            for request, end in ends.items():
+                story.end(request, end)
+        story.close()
 
     async def _settle(self, process: str, story: Story) -> None:
         for n, (at, requests) in sorted(story.batches.items()):

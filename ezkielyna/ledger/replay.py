@@ -27,6 +27,14 @@ class Story:
     _told: dict[str, float] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
 
+    def open(self) -> list[str]:
+        """Return the requests that nothing is known of the end of."""
+        return [r for r, record in self.requests.items() if record.ended_at is None]
+
+    def end(self, request: str, payload: bytes) -> None:
+        """Note an end that was written elsewhere and not here any more."""
+        encoding.ended(self.requests[request], encoding.fields(payload))
+
     def close(self) -> None:
         """End the requests that were open when the process died, with what they delivered."""
         for record in self.requests.values():

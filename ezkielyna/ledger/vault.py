@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from ezkielyna.contract.money import Nano, Price
@@ -12,6 +12,7 @@ from ezkielyna.storage import batches, leases, prices
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.idempotency import close_claims
 from ezkielyna.storage.leases import Grant, Stored
 from ezkielyna.storage.sessions import Witness, end_sessions
 
@@ -62,6 +63,10 @@ class Vault(ABC):
     @abstractmethod
     async def settled(self, requests: Collection[str]) -> set[str]:
         """Return which of these requests have their usage document."""
+
+    @abstractmethod
+    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
+        """Return the kept ends of requests that a dead process left open; release their claims."""
 
     @abstractmethod
     async def last_batch(self, process: str) -> int:
@@ -161,6 +166,10 @@ class StoredVault(Vault):
     async def settled(self, requests: Collection[str]) -> set[str]:
         """Look the usage documents up by their ids."""
         return await batches.settled(self._database, requests)
+
+    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
+        """Look them up by their requests."""
+        return await close_claims(self._database, requests)
 
     async def last_batch(self, process: str) -> int:
         """Look the last batch up."""

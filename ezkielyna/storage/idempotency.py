@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +44,7 @@ class Claims:
             "fingerprint": fingerprint,
             "status": None,
             "body": None,
+            "end": None,
             "expires_at": until,
         }
         while True:
@@ -60,17 +62,36 @@ class Claims:
             if found is not None:
                 return _kept(found)
 
-    async def keep(self, id_: str, claim: str, status: int, body: bytes, until: datetime) -> None:
-        """Keep the answer of a claim that is still ours. Raises StorageError."""
+    async def keep(
+        self, id_: str, claim: str, status: int, body: bytes, until: datetime, end: bytes | None
+    ) -> bool:
+        """Keep the answer of a claim; False, and nothing is kept, where it is another's by now.
+
+        `end` is what the journal will say of the request's end, None where nothing is charged.
+        Safe to repeat. Raises StorageError.
+        """
         kept = body if len(body) <= MOST_BODY else None
-        await self._claims.update_one(
+        done = await self._claims.update_one(
             {"_id": id_, "claim": claim},
-            {"$set": {"status": status, "body": kept, "expires_at": until}},
+            {"$set": {"status": status, "body": kept, "end": end, "expires_at": until}},
         )
+        return done.matched_count == 1
 
     async def release(self, id_: str, claim: str) -> None:
         """Let the next request have the id. Raises StorageError."""
         await self._claims.delete_one({"_id": id_, "claim": claim, "status": None})
+
+
+async def close_claims(database: Database, requests: Sequence[str]) -> dict[str, bytes]:
+    """Return how these requests of a dead process ended, if their answers were kept.
+
+    The claims of the others are released: nobody will answer them any more. Raises StorageError.
+    """
+    claims = database["idempotency"]
+    query = {"claim": {"$in": list(requests)}}
+    await claims.delete_many({**query, "status": None})
+    found = claims.find({**query, "end": {"$ne": None}}, {"claim": 1, "end": 1})
+    return {document["claim"]: bytes(document["end"]) async for document in found}
 
 
 def _kept(document: Document) -> Kept:

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 6
+VERSION = 7
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -126,8 +126,12 @@ SHAPES: Mapping[str, _Shape] = {
         optional={
             "status": {"bsonType": ["int", "null"]},
             "body": {"bsonType": ["binData", "null"]},
+            "end": {"bsonType": ["binData", "null"]},
         },
-        indexes=(IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),),
+        indexes=(
+            IndexModel([("claim", ASCENDING)]),
+            IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+        ),
     ),
     "sessions": _Shape(
         required={"_id": TEXT, "account": TEXT, "created_at": DATE, "expires_at": DATE},

@@ -126,15 +126,21 @@ class Lab:
 
     @asynccontextmanager
     async def serving(
-        self, upstream: str, *, workers: int = 1, wire: str = "llhttp", drain_s: float = 10.0
+        self,
+        upstream: str,
+        *,
+        workers: int = 1,
+        wire: str = "llhttp",
+        drain_s: float = 10.0,
+        crash_point: str = "",
     ) -> AsyncIterator[Serving]:
-        """Run the gateway. It is drained at the end."""
+        """Run the gateway. It is drained at the end, or dies at a crash point on its way."""
         values = {"storage": self.url, "database": self.database.name, "upstream": upstream}
         self.config.write_text(
             CONFIGURATION.format(secret=SECRET, wire=wire, drain_s=drain_s, **values)
         )
         arguments = ["--config", str(self.config), "--port", "0", "--workers", str(workers)]
-        process = Serving(arguments, self.data, {})
+        process = Serving(arguments, self.data, {"EZKIELYNA_CRASH_POINT": crash_point})
         try:
             await asyncio.to_thread(lambda: process.url)
             yield process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -192,6 +192,11 @@ class MemoryVault(Vault):
         """Look the usage up."""
         self._reach()
         return {request for request in requests if request in self.usage}
+
+    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
+        """Find nothing: no request of this vault's has a key of its own."""
+        self._reach()
+        return {}
 
     async def last_batch(self, process: str) -> int:
         """Look the last batch up."""

@@ -1,13 +1,17 @@
 """`Idempotency-Key` holds across workers and restarts."""
 
 import asyncio
+import os
 from collections import Counter
+
+import pytest
 
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.lab import Lab, post
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+REPEATS = 25 if os.environ.get("EZKIELYNA_SOAK") else 1
 
 
 async def test_workers_share_claims_and_restarts_keep_answers(lab: Lab) -> None:
@@ -29,4 +33,33 @@ async def test_workers_share_claims_and_restarts_keep_answers(lab: Lab) -> None:
         assert again.headers["idempotent-replayed"] == "true"
         assert len(upstream.requests) == 1
     assert len(await lab.usages(1)) == 1
+    await lab.verify()
+
+
+@pytest.mark.parametrize(
+    ("point", "kept"),
+    [("before_kept", False), ("after_kept", True), ("before_end", True), ("after_end", True)]
+    * REPEATS,
+)
+async def test_a_worker_that_dies_around_the_charge_charges_once(
+    lab: Lab, point: str, kept: bool
+) -> None:
+    payer = await lab.account("5")
+    scripts = [answering(200, JSON, chat_answer(text)) for text in ("first", "second")]
+    async with ScriptedUpstream(*scripts) as upstream:
+        async with lab.serving(upstream.url, crash_point=point) as gateway:
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await post(gateway.url, payer.key, CHAT, Idempotency_Key="k")
+            await asyncio.to_thread(gateway.process.wait, 10)
+        async with lab.serving(upstream.url) as gateway:
+            await lab.usages(1)
+            again = await post(gateway.url, payer.key, CHAT, Idempotency_Key="k")
+            assert again.status == 200, again.body
+            assert again.headers.get("idempotent-replayed") == ("true" if kept else None)
+            assert (b"first" if kept else b"second") in again.body
+            documents = await lab.usages(1 if kept else 2)
+    costs = [document["cost"] for document in documents]
+    assert sorted(costs)[:-1] == ([] if kept else [0])
+    assert max(costs) == 8 * 2500 + 2 * 10_000
+    assert await lab.balance(payer) == 5 * 10**9 - max(costs)
     await lab.verify()

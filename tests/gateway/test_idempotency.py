@@ -185,7 +185,7 @@ async def test_a_claim_whose_process_died_expires(gateways: Gateways) -> None:
         await asyncio.sleep(1.1)
         assert (await ask(gateway)).status == 200
         assert (await ask(gateway)).headers["idempotent-replayed"] == "true"
-        await claims.keep(f"{gateway.account}:one", "dead", 200, b"late", now)
+        assert not await claims.keep(f"{gateway.account}:one", "dead", 200, b"late", now, None)
         assert (await ask(gateway)).body != b"late", "who lost the claim keeps nothing"
 
 
@@ -241,30 +241,56 @@ async def test_a_database_that_is_away_is_no_conflict(
         assert not upstream.requests
 
 
-async def test_an_answer_is_kept_when_the_database_is_back(
+async def test_an_answer_is_charged_and_sent_when_it_is_kept(
     gateways: Gateways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries = 0
+    back = asyncio.Event()
     keep = Claims.keep
 
-    async def away_at_first(self: Claims, *arguments: Any) -> None:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
+    async def away_at_first(self: Claims, *arguments: Any) -> bool:
+        if not back.is_set():
             raise StorageAway("away")
-        await keep(self, *arguments)
+        return await keep(self, *arguments)
 
     monkeypatch.setattr(Claims, "keep", away_at_first)
-    monkeypatch.setattr(idempotency, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(idempotency, "PAUSE_S", 0.5)
+    monkeypatch.setattr(idempotency, "PAUSE_S", 0.05)
     async with ScriptedUpstream(ANSWERING) as upstream, gateways(upstream.url) as gateway:
-        assert (await ask(gateway)).status == 200
+        first = asyncio.create_task(ask(gateway))
+        while not upstream.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
         assert (await ask(gateway)).status == 409
-        async with asyncio.timeout(5):
-            while (again := await ask(gateway)).status == 409:
-                await asyncio.sleep(0.1)
-        assert again.headers["idempotent-replayed"] == "true"
+        assert not first.done()
+        assert await gateway.database["usage"].count_documents({}) == 0
+        back.set()
+        assert (await first).status == 200
+        again = await ask(gateway)
+        assert (again.body, again.headers["idempotent-replayed"]) == ((await first).body, "true")
+        [document] = await usages(gateway, 1)
+        assert document["cost"] > 0
         assert len(upstream.requests) == 1
+
+
+async def test_an_answer_whose_claim_went_to_another_is_not_charged(
+    gateways: Gateways, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(turn: Turn) -> None:
+        await go_on.wait()
+        await turn.answer(200, JSON, chat_answer())
+
+    async with ScriptedUpstream(slow) as upstream, gateways(upstream.url) as gateway:
+        first = asyncio.create_task(ask(gateway))
+        while not upstream.requests:
+            await asyncio.sleep(0.01)
+        await gateway.database["idempotency"].update_one({}, {"$set": {"claim": "another"}})
+        go_on.set()
+        answer = await first
+        assert (answer.status, answer.error) == (503, "unavailable")
+        [document] = await usages(gateway, 1)
+        assert (document["cost"], document["outcome"]) == (0, "failed")
+        assert (await ask(gateway)).status == 409, "the other's claim stays"
 
 
 async def _fingerprint(gateway: RunningGateway) -> bytes:
