@@ -1,7 +1,18 @@
 """Ezkielyna: an OpenAI-compatible LLM gateway. What is exported here is the contract of plugins."""
 
 from ezkielyna.contract.billing import BillingPolicy, BillingSettings
-from ezkielyna.contract.context import Account, Gateway, Key, Model, Plan, RequestContext
+from ezkielyna.contract.context import (
+    Account,
+    Answer,
+    Ended,
+    Gateway,
+    Key,
+    Model,
+    Plan,
+    RequestContext,
+    Route,
+    Watcher,
+)
 from ezkielyna.contract.errors import (
     GatewayError,
     InvalidRequest,
@@ -24,6 +35,7 @@ from ezkielyna.contract.payment import (
     PaymentSettings,
     PaymentState,
 )
+from ezkielyna.contract.plugin import CONTRACT_VERSION, Plugin, PluginSettings
 from ezkielyna.contract.provider import (
     Delivered,
     Exchange,
@@ -46,7 +58,9 @@ from ezkielyna.wire.sse import Event, EventReader
 __version__ = "0.1.0"
 
 __all__ = [
+    "CONTRACT_VERSION",
     "Account",
+    "Answer",
     "ApiRequest",
     "Bill",
     "BillLine",
@@ -60,6 +74,7 @@ __all__ = [
     "Delivered",
     "Desk",
     "EmbeddingRequest",
+    "Ended",
     "Event",
     "EventReader",
     "Exchange",
@@ -79,12 +94,15 @@ __all__ = [
     "PaymentState",
     "Permit",
     "Plan",
+    "Plugin",
+    "PluginSettings",
     "Price",
     "Provider",
     "ProviderSettings",
     "RateLimited",
     "RateLimiter",
     "RequestContext",
+    "Route",
     "Standing",
     "TimeLimits",
     "Unsupported",
@@ -92,6 +110,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamTimeout",
     "Usage",
+    "Watcher",
     "chat_usage",
     "hookimpl",
     "nano",

@@ -15,11 +15,13 @@ from ezkielyna.gateway.catalogue import build_catalogue
 from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import ApiRouter
 from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.hooks import RequestHooks
 from ezkielyna.gateway.idempotency import Idempotency
 from ezkielyna.gateway.pipeline import Pipeline
 from ezkielyna.gateway.reports import Reports
 from ezkielyna.gateway.routing import Routing
 from ezkielyna.gateway.suspects import Suspects
+from ezkielyna.hooks import end_leftovers, start_plugins, stop_plugins
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.payments import Payments
 from ezkielyna.plugins import Registries
@@ -58,6 +60,7 @@ class App:
         )
         self._idempotency = Idempotency(Claims(database))
         self._counter = TokenCounter()
+        self._hooks = RequestHooks.of(registries)
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -75,6 +78,7 @@ class App:
             self.heartbeat,
             self._idempotency,
             self._counter,
+            self._hooks,
         )
         api = Api(
             self.pipeline,
@@ -93,7 +97,7 @@ class App:
             self._obstacle,
             self._degraded,
         )
-        self.router = ApiRouter(api, application(console))
+        self.router = ApiRouter(api, application(console, registries.rules(self)))
 
     @property
     def providers(self) -> Mapping[str, Provider]:
@@ -112,13 +116,14 @@ class App:
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
         await self._payments.start()
-        for hook in self._registries.startup:
-            await hook(self)
+        await start_plugins(self._registries.startup, self)
 
     async def close(self) -> None:
         """Settle and return everything; no request may be running."""
-        for hook in reversed(self._registries.shutdown):
-            await hook(self)
+        if self._hooks is not None:
+            await self._hooks.close()
+        await stop_plugins(self._registries.shutdown, self)
+        await end_leftovers(self._registries.sources)
         for limiter in self._catalogue.limiters.values():
             await limiter.close()
         await self._payments.close()

@@ -8,53 +8,44 @@ register through the same hooks.
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pluggy
+from pydantic import ValidationError
 
 from ezkielyna import defaults
 from ezkielyna.contract import hookspecs
 from ezkielyna.contract.billing import BillingPolicy, BillingSettings
-from ezkielyna.contract.context import Gateway
+from ezkielyna.contract.context import Gateway, Route
 from ezkielyna.contract.limiter import RateLimiter
 from ezkielyna.contract.payment import PaymentMethod, PaymentSettings
+from ezkielyna.contract.plugin import Plugin, PluginSettings
 from ezkielyna.contract.provider import Provider, ProviderSettings
-from ezkielyna.settings.faults import Fault, Refused
+from ezkielyna.hooks import Hook, PluginRefused, Timings, blaming
+from ezkielyna.settings.faults import Fault, Refused, dotted
+from ezkielyna.settings.loading import explained
 from ezkielyna.settings.model import Settings
 
 GROUP = "ezkielyna"
 DEFAULTS = "ezkielyna"
 """The name under which our own defaults are a plugin."""
 
-logger = logging.getLogger(__name__)
+ASYNCHRONOUS = frozenset({"startup", "shutdown", "before_request", "after_request"})
+"""Hooks that are awaited; all others are called."""
+
+API_PATHS = ("/v1/", "/api/v1/")
+
+__all__ = ["DEFAULTS", "PluginRefused", "Registries", "blaming", "installed", "load_plugins"]
 
 T = TypeVar("T")
-
-
-class PluginRefused(Refused):
-    """A plugin is missing, broken, or in another's way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One plugin's `startup` or `shutdown`. Awaiting it raises PluginRefused naming the plugin."""
-
-    plugin: str
-    name: str
-    implementation: Any
-    takes_gateway: bool
-
-    async def __call__(self, gateway: Gateway) -> None:
-        """Run it to its end."""
-        with blaming(self.plugin, self.name):
-            await self.implementation(*([gateway] if self.takes_gateway else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +56,16 @@ class Registries:
     limiters: Mapping[str, type[RateLimiter]]
     billing: Mapping[str, type[BillingPolicy]]
     payments: Mapping[str, type[PaymentMethod]]
-    startup: tuple[Hook, ...]
-    shutdown: tuple[Hook, ...]
+    startup: tuple[Hook, ...] = ()
+    shutdown: tuple[Hook, ...] = ()
+    before_request: tuple[Hook, ...] = ()
+    watch_stream: tuple[Hook, ...] = ()
+    after_request: tuple[Hook, ...] = ()
+    routes: tuple[Hook, ...] = ()
+    commands: tuple[Hook, ...] = ()
     offered_by: Mapping[type, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
 
     def make(self, class_: type[T], *arguments: Any) -> T:
         """Return an instance; raises PluginRefused naming the plugin when it cannot be made."""
@@ -88,8 +86,25 @@ class Registries:
             for kind, class_ in shelf.items()
             if self.offered_by[class_] == plugin
         ]
-        hooks = [hook.name for hook in (*self.startup, *self.shutdown) if hook.plugin == plugin]
-        return kinds + hooks
+        return kinds + [hook.name for hook in self._hooks() if hook.plugin == plugin]
+
+    def rules(self, gateway: Gateway) -> list[Route]:
+        """Return the plugins' rules, in order; raises PluginRefused for what cannot serve."""
+        rules: list[Route] = []
+        owners: dict[str, str] = {}
+        for hook in self.routes:
+            with blaming(hook.plugin, hook.name):
+                for rule in _offered(hook.call(gateway)):
+                    fault = _unfit_rule(rule, owners)
+                    if fault:
+                        raise PluginRefused([Fault(f"plugin {hook.plugin}", hook.name, fault)])
+                    owners[rule[0]] = hook.plugin
+                    rules.append(rule)
+        return rules
+
+    def _hooks(self) -> Iterator[Hook]:
+        yield from (*self.routes, *self.commands, *self.startup, *self.before_request)
+        yield from (*self.watch_stream, *self.after_request, *self.shutdown)
 
 
 def installed() -> dict[str, list[EntryPoint]]:
@@ -105,34 +120,24 @@ def load_plugins(settings: Settings) -> Registries:
 
     Raises PluginRefused with the faults of all of them.
     """
-    loading = _Loading(settings.origin("plugins"))
+    loading = _Loading(settings)
     loading.register(DEFAULTS, defaults)
     available = installed()
     for name in dict.fromkeys(settings.plugins):
         with loading.collecting():
-            loading.register(name, _imported(name, available, loading.origin))
+            found = _imported(name, available, loading.origin)
+            loading.register(name, loading.configured(name, found))
+    loading.faults.extend(_unread(settings))
     return loading.freeze()
-
-
-@contextmanager
-def blaming(plugin: str, key: str) -> Iterator[None]:
-    """Raise whatever a plugin raises as PluginRefused that names it; refusals pass unchanged."""
-    try:
-        yield
-    except Refused:
-        raise
-    except Exception as error:
-        # A plugin is code of somebody else: anything may come out of it, and must name it.
-        logger.info("plugin %s failed in %s", plugin, key, exc_info=True)
-        reason = f"{type(error).__name__}: {error}{_place(error)}"
-        raise PluginRefused([Fault(f"plugin {plugin}", key, reason)]) from error
 
 
 class _Loading:
     """Plugins on their way into the registries, and the faults found on the way."""
 
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.origin = settings.origin("plugins")
+        self.timings = Timings.of()
         self.faults: list[Fault] = []
         self.order: dict[str, Any] = {}
         self.offered_by: dict[type, str] = {}
@@ -149,6 +154,35 @@ class _Loading:
 
     def blame(self, plugin: str, key: str, reason: str) -> None:
         self.faults.append(Fault(f"plugin {plugin}", key, reason))
+
+    def configured(self, name: str, plugin: Any) -> Any:
+        """Return the object of a plugin that is a class, made with its table; others as they are.
+
+        Raises PluginRefused with every fault of the table.
+        """
+        table = self.settings.plugin.get(name)
+        place = ("plugin", name)
+        if not (inspect.isclass(plugin) and issubclass(plugin, Plugin)):
+            if table is not None:
+                reason = f"the plugin {name} takes no settings; remove the table"
+                raise PluginRefused([Fault(self.settings.origin(*place), dotted(place), reason)])
+            return plugin
+        with blaming(name, plugin.__name__):
+            if not issubclass(plugin.Settings, PluginSettings):
+                raise TypeError(f"{plugin.__name__}.Settings must be a subclass of PluginSettings")
+            try:
+                return plugin(plugin.Settings.model_validate(table or {}))
+            except ValidationError as error:
+                raise PluginRefused(self._explained(place, error, plugin, table or {})) from None
+
+    def _explained(
+        self, place: tuple[str, ...], error: ValidationError, plugin: type[Plugin], table: Any
+    ) -> list[Fault]:
+        reasons = explained(error, plugin.Settings, table).items()
+        return [
+            Fault(self.settings.origin(*place, *path), dotted((*place, *path)), reason)
+            for path, reason in reasons
+        ]
 
     def register(self, name: str, plugin: Any) -> None:
         """Hand a plugin to pluggy; hooks that do not exist or take too much are faults."""
@@ -170,7 +204,14 @@ class _Loading:
             payments=self._shelf("register_payment_methods", PaymentMethod),
             startup=self._hooks("startup"),
             shutdown=self._hooks("shutdown"),
+            before_request=self._hooks("before_request"),
+            watch_stream=self._hooks("watch_stream"),
+            after_request=self._hooks("after_request"),
+            routes=self._hooks("register_routes"),
+            commands=self._hooks("register_commands"),
             offered_by=MappingProxyType(self.offered_by),
+            sources=MappingProxyType(self._sources()),
+            timings=self.timings,
         )
         if self.faults:
             raise PluginRefused(self.faults)
@@ -201,16 +242,34 @@ class _Loading:
         )
 
     def _hooks(self, hook: str) -> tuple[Hook, ...]:
-        return tuple(
-            Hook(name, hook, implementation.function, bool(implementation.argnames))
-            for name, implementation in self._implementations(hook)
-        )
+        """Return a hook's implementations; one that is wrongly `async`, or not, is a fault."""
+        found: list[Hook] = []
+        for name, implementation in self._implementations(hook):
+            function = implementation.function
+            if inspect.iscoroutinefunction(function) != (hook in ASYNCHRONOUS):
+                right = "async def" if hook in ASYNCHRONOUS else "def"
+                self.blame(name, hook, f"must be written with `{right}`")
+                continue
+            call = function if implementation.argnames else _without_argument(function)
+            found.append(Hook(name, hook, call, self.timings))
+        return tuple(found)
+
+    def _sources(self) -> dict[str, str]:
+        """Return for the folder or file of a plugin's code its name; our defaults left out."""
+        sources: dict[str, str] = {}
+        for name, plugin in self.order.items():
+            module = plugin if inspect.ismodule(plugin) else sys.modules[type(plugin).__module__]
+            file = Path(getattr(module, "__file__", None) or "")
+            if name != DEFAULTS and file.name:
+                sources[str(file.parent) if file.stem == "__init__" else str(file)] = name
+        return sources
 
     def _shelf(self, hook: str, base: type) -> Mapping[str, Any]:
         shelf: dict[str, Any] = {}
-        for name, implementation in self._implementations(hook):
+        for offering in self._hooks(hook):
+            name = offering.plugin
             with self.collecting(), blaming(name, hook):
-                for class_ in _offered(implementation.function()):
+                for class_ in _offered(offering.call()):
                     fault = _unfit(class_, base) or self._clash(shelf, name, class_)
                     if fault:
                         self.blame(name, hook, fault)
@@ -253,6 +312,32 @@ def _imported(name: str, available: Mapping[str, list[EntryPoint]], origin: str)
         return points[0].load()
 
 
+def _unread(settings: Settings) -> Iterator[Fault]:
+    """Yield a fault for every table of settings that no plugin reads."""
+    for name in settings.plugin:
+        if name not in settings.plugins:
+            place = ("plugin", name)
+            reason = f"the plugin is not enabled; add {name!r} to plugins, or remove the table"
+            yield Fault(settings.origin(*place), dotted(place), reason)
+
+
+def _without_argument(function: Callable[[], Any]) -> Callable[[Any], Any]:
+    return lambda _: function()
+
+
+def _unfit_rule(rule: Any, owners: Mapping[str, str]) -> str:
+    """Return why this is no rule that can serve, or ""."""
+    if not isinstance(rule, tuple) or len(rule) not in (2, 3) or not isinstance(rule[0], str):
+        return f"must return tuples (pattern, handler class[, arguments]), not {rule!r}"
+    if not inspect.isclass(rule[1]):
+        return f"{rule[1]!r} is no handler class"
+    if rule[0].startswith(API_PATHS) or not rule[0].startswith("/"):
+        return f"{rule[0]!r} must begin with a slash, and not with {' or '.join(API_PATHS)}"
+    if rule[0] in owners:
+        return f"{rule[0]!r} is also offered by plugin {owners[rule[0]]}; name only one of them"
+    return ""
+
+
 def _unfit(class_: Any, base: type) -> str:
     """Return why this cannot go into a registry, or ""."""
     offered: Any = class_
@@ -276,11 +361,3 @@ _SETTINGS: Mapping[type, type] = {
     PaymentMethod: PaymentSettings,
 }
 """What the nested class `Settings` must be a subclass of, by the base of what is offered."""
-
-
-def _place(error: Exception) -> str:
-    """Return the innermost line at which the error was raised, for the author of the plugin."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from ezkielyna.contract.context import Gateway
+from ezkielyna.hooks import start_plugins, stop_plugins
 from ezkielyna.plugins import DEFAULTS, PluginRefused, Registries, installed, load_plugins
 from ezkielyna.settings import Fault, load
 
@@ -85,24 +85,8 @@ def register_payment_methods():
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install a plugin as pip would: a module and its dist-info on the path."""
-    made: list[str] = []
-
-    def install(name: str, source: str, *, module: str = "", attribute: str = "") -> None:
-        module = module or f"plugin_of_test_{name}"
-        made.append(module)
-        (tmp_path / f"{module}.py").write_text(source)
-        info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        target = f"{module}:{attribute}" if attribute else module
-        (info / "entry_points.txt").write_text(f"[ezkielyna]\n{name} = {target}\n")
-
-    monkeypatch.syspath_prepend(tmp_path)
-    yield install
-    for module in made:
-        sys.modules.pop(module, None)
+def install(install_plugin: Install) -> Install:
+    return install_plugin
 
 
 def loaded(*names: str) -> Registries:
@@ -173,8 +157,7 @@ def _traced(install: Install, hook: str) -> None:
 async def test_hook_startup(install: Install) -> None:
     _traced(install, "startup")
     trace: list[str] = []
-    for hook in loaded("two", "one", "three").startup:
-        await hook(cast(Gateway, trace))
+    await start_plugins(loaded("two", "one", "three").startup, cast(Gateway, trace))
     assert trace == ["two", "one", "three"]
 
 
@@ -183,38 +166,27 @@ async def test_hook_shutdown(install: Install) -> None:
     trace: list[str] = []
     registries = loaded("three", "one", "two")
     assert not registries.startup
-    for hook in registries.shutdown:
-        await hook(cast(Gateway, trace))
-    assert trace == ["three", "one", "two"]
+    await stop_plugins(registries.shutdown, cast(Gateway, trace))
+    assert trace == ["two", "one", "three"]
 
 
 async def test_a_hook_may_leave_out_its_argument(install: Install) -> None:
     source = TRACE.replace("HOOK(gateway)", "startup()")
     install("short", source.replace('gateway.append("NAME")', "raise OSError('no')"))
-    [hook] = loaded("short").startup
     with pytest.raises(PluginRefused, match=r"plugin short: startup: OSError: no"):
-        await hook(cast(Gateway, None))
+        await start_plugins(loaded("short").startup, cast(Gateway, None))
 
 
 async def test_an_error_in_a_hook_names_the_plugin_and_is_logged(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("bad", TRACE.replace("HOOK", "startup").replace("gateway.append", "gateway.nothing"))
-    [hook] = loaded("bad").startup
-    with caplog.at_level(logging.INFO, "ezkielyna.plugins"), pytest.raises(PluginRefused) as error:
-        await hook(cast(Gateway, []))
+    startup = loaded("bad").startup
+    with caplog.at_level(logging.INFO, "ezkielyna.hooks"), pytest.raises(PluginRefused) as error:
+        await start_plugins(startup, cast(Gateway, []))
     assert str(error.value).startswith("plugin bad: startup: AttributeError")
     assert "plugin_of_test_bad.py, line 7" in str(error.value)
     assert "AttributeError" in caplog.text
-
-
-async def test_a_hook_that_is_not_async_is_refused(install: Install) -> None:
-    install(
-        "sync", "from ezkielyna import hookimpl\n@hookimpl\ndef startup(gateway):\n    return 3\n"
-    )
-    [hook] = loaded("sync").startup
-    with pytest.raises(PluginRefused, match="plugin sync: startup: TypeError"):
-        await hook(cast(Gateway, None))
 
 
 def test_the_defaults_are_a_plugin_like_any() -> None:
@@ -340,7 +312,9 @@ DEFINITION
     [
         ("def register_providers(): return Good", "register_providers", "must return a list"),
         ("def register_providers(): return None", "register_providers", "not NoneType"),
-        ("async def register_providers(): return []", "register_providers", "not coroutine"),
+        ("async def register_providers(): return []", "register_providers", "with `def`"),
+        ("def startup(gateway): return 3", "startup", "must be written with `async def`"),
+        ("async def watch_stream(ctx): pass", "watch_stream", "must be written with `def`"),
         ("def register_providers(): return [Good('x', None)]", "register_providers", "subclasses"),
         ("def register_providers(): return [int]", "register_providers", "subclasses of Provider"),
         ("def register_rate_limiters(): return [Good]", "register_rate_limiters", "RateLimiter"),
@@ -384,3 +358,88 @@ def test_the_plugin_is_named_when_an_object_cannot_be_made(install: Install) -> 
     registries = loaded("lazy")
     with pytest.raises(PluginRefused, match="plugin lazy: Lazy: ZeroDivisionError"):
         registries.make(registries.limiters["lazy"], 1)
+
+
+CALLED = """
+from ezkielyna import hookimpl
+
+@hookimpl
+DEFINITION
+"""
+
+
+def called(install: Install, definition: str, name: str = "called") -> Registries:
+    install(name, CALLED.replace("DEFINITION", definition))
+    return loaded(name)
+
+
+def test_hook_register_routes(install: Install) -> None:
+    registries = called(install, "def register_routes(gateway): return [('/here', dict, {})]")
+    assert registries.rules(cast(Gateway, None)) == [("/here", dict, {})]
+    assert registries.offers("called") == ["register_routes"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        ("('/a', dict)", "not '/a'"),
+        ("[dict]", "must return tuples"),
+        ("[(7, dict)]", "must return tuples"),
+        ("[('/a', 7)]", "7 is no handler class"),
+        ("[('/v1/more', dict)]", "must begin with a slash, and not with /v1/"),
+        ("[('a', dict)]", "must begin with a slash"),
+        ("[('/a', dict), ('/a', dict)]", "also offered by plugin called"),
+        ("[1 / 0]", "ZeroDivisionError"),
+        ("None", "must return a list"),
+    ],
+)
+def test_rules_that_cannot_serve_are_refused(install: Install, rules: str, reason: str) -> None:
+    registries = called(install, f"def register_routes(gateway): return {rules}")
+    with pytest.raises(PluginRefused) as refusal:
+        registries.rules(cast(Gateway, None))
+    [fault] = refusal.value.faults
+    assert (fault.file, fault.key) == ("plugin called", "register_routes")
+    assert reason in fault.reason
+
+
+@pytest.mark.parametrize("hook", ["before_request", "after_request"])
+async def test_hooks_of_requests_are_found_in_order(install: Install, hook: str) -> None:
+    for name in ("one", "two"):
+        source = TRACE.replace("HOOK(gateway)", f"{hook}(ctx)").replace("gateway", "ctx")
+        install(name, source.replace("NAME", name))
+    trace: list[str] = []
+    for found in getattr(loaded("two", "one"), hook):
+        await found.run(trace)
+    assert trace == ["two", "one"]
+
+
+async def test_hook_before_request(install: Install) -> None:
+    registries = called(install, "async def before_request(ctx): ctx.append(1)")
+    assert registries.offers("called") == ["before_request"]
+    trace: list[int] = []
+    [hook] = registries.before_request
+    await hook.run(trace)
+    assert trace == [1]
+
+
+async def test_hook_after_request(install: Install) -> None:
+    registries = called(install, "async def after_request(): raise OSError('no')")
+    [hook] = registries.after_request
+    with pytest.raises(OSError, match="no"):
+        await hook.run(None)
+
+
+def test_hook_watch_stream(install: Install) -> None:
+    [hook] = called(install, "def watch_stream(ctx): return ctx.append").watch_stream
+    shown: list[bytes] = []
+    hook.call(shown)(b"data")
+    assert shown == [b"data"]
+
+
+def test_hook_register_commands(install: Install) -> None:
+    source = "import click\n" + CALLED.replace(
+        "DEFINITION", "def register_commands(): return [click.Command('moon')]"
+    )
+    install("called", source)
+    [hook] = loaded("called").commands
+    assert [command.name for command in hook.call()] == ["moon"]

@@ -22,11 +22,15 @@ def check(setup: Setup, demo: bool) -> None:
 
     Prints `file: key: reason` for every fault; exit status 0 only when there is none.
     """
+    from ezkielyna.cli.main import COMMANDS
+    from ezkielyna.cli.offered import offered_commands
     from ezkielyna.gateway.catalogue import build_catalogue
     from ezkielyna.plugins import load_plugins
 
     settings = setup.amended(demo=demo).settings
-    catalogue = build_catalogue(settings, load_plugins(settings))
+    registries = load_plugins(settings)
+    catalogue = build_catalogue(settings, registries)
+    offered_commands(registries, COMMANDS)
     for warning in _warnings(settings, catalogue):
         click.echo(f"warning: {warning}", err=True)
     click.echo(

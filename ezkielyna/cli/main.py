@@ -7,7 +7,10 @@ from importlib.util import find_spec
 
 import click
 
-from ezkielyna.cli.options import Chosen, config_option, data_option
+from ezkielyna.cli.offered import commands_of, typed
+from ezkielyna.cli.options import Chosen, Refusal, config_option, data_option
+
+OFFERED = "ezkielyna.offered"
 
 COMMANDS = {
     "serve": "Run the gateway.",
@@ -17,7 +20,7 @@ COMMANDS = {
     "vouchers": "Create codes that customers redeem.",
     "models": "List public models with route and prices.",
     "prices": "Compare prices with the vendors' lists.",
-    "plugins": "List plugins.",
+    "plugins": "List plugins, and write new ones.",
     "usage": "Show what an account used.",
     "ledger": "Verify every balance from the documents.",
     "bench": "Put load on an OpenAI-compatible address and measure it.",
@@ -40,12 +43,32 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names: ours, else a plugin's."""
+        if args[0] in COMMANDS or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        chosen, rest = typed(args[1:])
+        chosen = Chosen(ctx.params["config"], ctx.params["data"]).then(chosen.config, chosen.data)
+        command = commands_of(chosen, COMMANDS).get(args[0])
+        if command is None:
+            return super().resolve_command(ctx, args)
+        ctx.meta[OFFERED] = chosen
+        return args[0], command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table above: importing all of them is slow."""
         rows = [(name, COMMANDS[name]) for name in self.list_commands(ctx)]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        chosen = Chosen(ctx.params.get("config", ()), ctx.params.get("data"))
+        try:
+            offered = commands_of(chosen, COMMANDS)
+        except Refusal:
+            offered = {}
+            formatter.write_text("(Commands of plugins are not shown: see `ezkielyna check`.)")
+        rows += [(name, command.get_short_help_str()) for name, command in offered.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,4 +78,4 @@ class Commands(click.Group):
 @click.pass_context
 def main(ctx: click.Context, config: tuple[str, ...], data: str | None) -> None:
     """Ezkielyna: an OpenAI-compatible LLM gateway."""
-    ctx.obj = Chosen(config, data)
+    ctx.obj = ctx.meta.get(OFFERED) or Chosen(config, data)

@@ -22,6 +22,7 @@ T = TypeVar("T")
 config_option = click.option(
     "--config",
     multiple=True,
+    is_eager=True,  # --help shows the commands of its plugins
     metavar="FILE",
     help="Configuration file; repeat it to lay one over another. Also EZKIELYNA_CONFIG, "
     "separated by colons.",
@@ -42,6 +43,11 @@ class Chosen:
         """Return these options with those typed later: files are added, a folder replaces."""
         return Chosen(self.config + config, data or self.data)
 
+    @property
+    def folder(self) -> Path:
+        """The data folder: as typed, or as the environment says, or `data`."""
+        return Path(self.data or os.environ.get("EZKIELYNA_DATA") or "data")
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -56,6 +62,12 @@ class Setup:
     environment: Mapping[str, str]
     demo: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, chosen: Chosen, environment: Mapping[str, str]) -> Setup:
+        """Return the setup that options and environment ask for."""
+        named = filter(None, environment.get("EZKIELYNA_CONFIG", "").split(":"))
+        return cls(tuple(map(Path, chosen.config or named)), chosen.folder, environment)
 
     @cached_property
     def settings(self) -> Settings:
@@ -109,7 +121,7 @@ def command_options(command: Callable[..., T]) -> Callable[..., T]:
     def wrapped(*args: Any, config: tuple[str, ...], data: str | None, **rest: Any) -> T:
         above = click.get_current_context().find_object(Chosen) or Chosen()
         with refusals():
-            setup = _setup(above.then(config, data), os.environ)
+            setup = Setup.of(above.then(config, data), os.environ)
             return command(*args, setup=setup, **rest)
 
     return config_option(data_option(functools.update_wrapper(wrapped, command)))
@@ -130,12 +142,6 @@ def refusals() -> Iterator[None]:
         yield
     except _expected() as error:
         raise Refusal(_reason(error)) from error
-
-
-def _setup(chosen: Chosen, environment: Mapping[str, str]) -> Setup:
-    files = chosen.config or tuple(filter(None, environment.get("EZKIELYNA_CONFIG", "").split(":")))
-    data = chosen.data or environment.get("EZKIELYNA_DATA") or "data"
-    return Setup(tuple(map(Path, files)), Path(data), environment)
 
 
 def _expected() -> tuple[type[Exception], ...]:

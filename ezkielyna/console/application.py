@@ -16,7 +16,7 @@ from ezkielyna.console.forgery import Forgery
 from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
-from ezkielyna.contract.context import Model, Plan
+from ezkielyna.contract.context import Model, Plan, Route
 from ezkielyna.settings import Settings
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.console_sessions import ConsoleSessions
@@ -120,10 +120,10 @@ class Static(StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-def application(console: Console) -> Application:
-    """Return the application of a console."""
+def application(console: Console, rules: Sequence[Route] = ()) -> Application:
+    """Return the application of a console; `rules` are those of plugins, and come last."""
     return Application(
-        [route for topic in console.topics for route in topic.routes],
+        [*(route for topic in console.topics for route in topic.routes), *rules],
         default_handler_class=MissingPage,
         console=console,
         cookie_secret=derived(console.secret, "console-cookie").hex(),

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ezkielyna.contract.money import Nano, Price
+import orjson
+
+from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.money import NO_BILL, Bill, Nano, Price
 from ezkielyna.contract.requests import ApiRequest, Endpoint
+from ezkielyna.contract.usage import Usage
 
 if TYPE_CHECKING:
     from ezkielyna.contract.provider import Provider
+
+Watcher = Callable[[bytes], None]
+"""Is shown whole events of one stream, in order, right after they were handed to the client."""
+
+Route = tuple[str, type] | tuple[str, type, dict[str, Any]]
+"""A Tornado rule: pattern, handler class, and arguments for its `initialize`."""
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""A token of RFC 9110 section 5.6.2."""
+
+HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
+RESERVED_HEADERS = frozenset(
+    {"content-type", "content-length", "transfer-encoding", "connection", "x-request-id"}
+)
+"""Headers of an answer that belong to the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +108,47 @@ def covers(patterns: tuple[str, ...], model: str) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A plain answer that a plugin gives in the upstream's place, as `ctx.answer`.
+
+    `body` is the JSON object that the client gets; the core writes its `usage.cost` anew. `usage`
+    is billed by the account's policy; None bills nothing.
+    """
+
+    body: bytes
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a request ended, for `after_request`. Times are in Unix seconds.
+
+    `outcome` is `ok`, `client_gone`, `money_ended`, `upstream_failed`, `upstream_timeout`,
+    `refused` (wrong, or not allowed now) or `failed` (a fault of ours); `status` is the answer's,
+    499 where the client left. `error` is the stable word of the error that the client was told.
+    `usage` is what was billed, None where nothing was. `body` is a plain answer of status 200.
+    """
+
+    outcome: str
+    status: int
+    ended_at: float
+    error: str = ""
+    usage: Usage | None = None
+    bill: Bill = NO_BILL
+    first_byte_at: float | None = None
+    body: bytes | None = None
+
+
 @dataclass(slots=True)
 class RequestContext:
     """One request from its admission to its end; the only thing that travels between rooms.
 
     `input_estimate` is the likely number of input tokens, `input_bound` is at least the real
     number. `output_bound` is the most output tokens the answer can have. `started_at` is in Unix
-    seconds. `notes` is for plugins: keys are `plugin-name.word`.
+    seconds. `notes` is for plugins: keys are `plugin-name.word`. `answer` may be set by
+    `before_request`; `ended` is there in `after_request`. `received` and `added` are what
+    `header` and `add_header` read and write, where a plugin looks at requests.
     """
 
     request_id: str
@@ -109,6 +163,39 @@ class RequestContext:
     input_bound: int = 0
     output_bound: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
+    answer: Answer | None = None
+    ended: Ended | None = None
+    received: Mapping[str, str] | None = None
+    added: tuple[tuple[str, str], ...] = ()
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the customer's request; never one that holds a credential."""
+        return self.received.get(name.lower()) if self.received is not None else None
+
+    def add_header(self, name: str, text: str) -> None:
+        """Send this header with the answer; only in `before_request`.
+
+        Raises ValueError for what is no header, and for the headers that are the gateway's own.
+        """
+        if not HEADER_NAME.fullmatch(name) or not HEADER_TEXT.fullmatch(text):
+            raise ValueError(f"{name!r}: {text!r} is no header")
+        if name.lower() in RESERVED_HEADERS:
+            raise ValueError(f"{name} belongs to the gateway")
+        self.added += ((name, text),)
+
+    def change(self, fields: Mapping[str, Any]) -> None:
+        """Send these fields on instead of the request's; only in `before_request`.
+
+        Raises ValueError where they are no such request, or are for another model, or streamed
+        where the customer's request is plain: who pays for what was decided before.
+        """
+        try:
+            request = type(self.request).parse(orjson.dumps(fields))
+        except (TypeError, InvalidRequest) as error:
+            raise ValueError(f"the changed request is not valid: {error}") from error
+        if (request.model, request.streamed) != (self.request.model, self.request.streamed):
+            raise ValueError("a plugin may change neither the model nor whether it is streamed")
+        self.request = request
 
 
 class Gateway(Protocol):

@@ -13,7 +13,7 @@ import time
 import orjson
 
 from ezkielyna.contract.billing import BillingPolicy
-from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.context import Answer, RequestContext
 from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import NO_BILL, Bill, Nano, usd_json
 from ezkielyna.contract.provider import Delivered, Exchange
@@ -84,8 +84,15 @@ class Charge:
             price_version=ctx.model.price.version,
         )
 
-    async def reserve(self, ledger: Ledger) -> None:
-        """Reserve the quote; raises InsufficientBalance or Unavailable."""
+    async def reserve(self, ledger: Ledger, given: Answer | None = None) -> None:
+        """Reserve the quote, for a plugin's answer what it costs.
+
+        Raises InsufficientBalance or Unavailable.
+        """
+        if given is not None:
+            cost = 0 if given.usage is None else self.cost(given.usage)
+            await self._reserve(ledger, cost, cost)
+            return
         ctx = self._ctx
         wanted = ctx.output_bound
         if ctx.request.streamed and ctx.endpoint != "images.generations":
@@ -95,14 +102,26 @@ class Charge:
             first = wanted
             least = self._quote(min(wanted, ctx.request.choices()))
         most = self._quote(first)
-        least = min(least, most)
+        reservation = await self._reserve(ledger, most, min(least, most))
+        if reservation.amount < most and not ctx.request.streamed:
+            covered = self._covered_output(reservation.amount, first)
+            ctx.request.cap_output(max(1, covered // ctx.request.choices()))
+
+    def priced(self, answer: Answer) -> bytes:
+        """Begin with a plugin's answer; return its body with what it costs here."""
+        self.begin()
+        document = orjson.loads(answer.body)
+        if isinstance(document.get("usage"), dict):
+            cost = 0 if answer.usage is None else self.cost(answer.usage)
+            document["usage"]["cost"] = usd_json(cost)
+        return orjson.dumps(document)
+
+    async def _reserve(self, ledger: Ledger, most: Nano, least: Nano) -> Reservation:
         if self._spending is None:
             self._reservation = await ledger.reserve(self.record, most, least)
         else:
             self._reservation = await self._reserve_limited(ledger, most, least, self._spending)
-        if self._reservation.amount < most and not ctx.request.streamed:
-            covered = self._covered_output(self._reservation.amount, first)
-            ctx.request.cap_output(max(1, covered // ctx.request.choices()))
+        return self._reservation
 
     async def _reserve_limited(
         self, ledger: Ledger, most: Nano, least: Nano, spending: Spending

@@ -23,6 +23,7 @@ from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import Call
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
+from ezkielyna.gateway.hooks import RequestHooks, Watching
 from ezkielyna.gateway.idempotency import Claim, Idempotency, check, replay
 from ezkielyna.gateway.relay import PlainRelay, StreamRelay
 from ezkielyna.gateway.reply import Reply
@@ -46,6 +47,7 @@ class Pipeline:
         heartbeat: Heartbeat,
         idempotency: Idempotency,
         counter: TokenCounter,
+        hooks: RequestHooks | None,
     ) -> None:
         self._authentication = authentication
         self._catalogue = catalogue
@@ -56,6 +58,7 @@ class Pipeline:
         self._heartbeat = heartbeat
         self._idempotency = idempotency
         self._counter = counter
+        self._hooks = hooks
         self.draining = False
 
     async def serve(self, endpoint: Endpoint, call: Call) -> None:
@@ -68,6 +71,8 @@ class Pipeline:
         except GatewayError:
             call.reply.add_headers(self._admission.standing_of(identity).headers())
             raise
+        if self._hooks is not None:
+            self._hooks.follow(ctx, call)
         async with self._admission.permit(ctx) as admitted:
             call.reply.add_headers(admitted.permit.standing.headers())
             policy = self._catalogue.policies[ctx.plan.billing]
@@ -86,9 +91,17 @@ class Pipeline:
         claim: Claim | None = None,
     ) -> bytes | None:
         """Reserve, attempt, keep for the claim if there is one, settle; return a plain answer."""
-        await charge.reserve(self._ledger)
+        given = None
+        if self._hooks is not None:
+            given = await self._hooks.before(ctx, reply, charge.record)
+        await charge.reserve(self._ledger, given)
         async with Settled(charge, admitted) as settled:
-            answer = await self._attempt(ctx, reply, charge, settled)
+            if given is None:
+                answer = await self._attempt(ctx, reply, charge, settled)
+            else:
+                settled.usage, answer = given.usage, charge.priced(given)
+            if self._hooks is not None and answer is not None:
+                self._hooks.answered(ctx, answer)
             if claim is not None and answer is not None:
                 await settled.keep(claim, answer)
             return answer
@@ -133,6 +146,9 @@ class Pipeline:
 
         Nothing was sent to the client as long as another attempt may follow.
         """
+        watching = None
+        if self._hooks is not None and ctx.request.streamed:
+            watching = self._hooks.watching(ctx)
         for last, provider, exchange in self._routing.exchanges(ctx.model, ctx.request):
             settled.exchange = exchange
             exchange.price = charge.cost
@@ -141,10 +157,10 @@ class Pipeline:
                 reply.add_headers([("x-ezkielyna-dropped", ", ".join(exchange.dropped))])
             try:
                 with Noted(charge.record, ctx.model):
-                    if not ctx.request.streamed:
-                        return await self._plain(provider, exchange, charge, settled)
-                    await self._stream(provider, exchange, reply, charge)
-                    return None
+                    if ctx.request.streamed:
+                        await self._stream(provider, exchange, reply, charge, watching)
+                        return None
+                    return await self._plain(provider, exchange, charge, settled)
             except UpstreamError as error:
                 if last or reply.begun or not error.retryable:
                     raise
@@ -166,10 +182,15 @@ class Pipeline:
         return answer
 
     async def _stream(
-        self, provider: Provider, exchange: Exchange, reply: Reply, charge: Charge
+        self,
+        provider: Provider,
+        exchange: Exchange,
+        reply: Reply,
+        charge: Charge,
+        watching: Watching | None,
     ) -> None:
         relay = StreamRelay(
-            exchange, reply, charge.allowance(), charge.spend, charge.begin, charge.note
+            exchange, reply, charge.allowance(), charge.spend, charge.begin, charge.note, watching
         )
         self._heartbeat.add(relay)
         try:

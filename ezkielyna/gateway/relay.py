@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from ezkielyna.contract.errors import GatewayError, UpstreamError
 from ezkielyna.contract.provider import Exchange, Headers, TimeLimits
 from ezkielyna.gateway.charge import WAIT
+from ezkielyna.gateway.hooks import Watching
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.wire.upstream import Call, Upstream
+
+log = structlog.stdlib.get_logger("ezkielyna.hooks")
 
 ASK_AGAIN_S = 0.02
 """How often a stream that waits for its account's money asks again."""
@@ -69,7 +74,7 @@ class StreamRelay:
     the first heartbeat), so until `begun` another attempt may follow. `spend` is asked when the
     exchange's progress passes `allowance`; it returns the next allowance, WAIT while the account
     is being asked, during which nothing is read from the upstream, or None when the money
-    has ended. `note` is told the progress once a second.
+    has ended. `note` is told the progress once a second. `watching` is shown what was delivered.
     """
 
     __slots__ = (
@@ -85,6 +90,7 @@ class StreamRelay:
         "_reply",
         "_spend",
         "_status",
+        "_watching",
         "begun",
         "ended",
         "quiet_ticks",
@@ -98,6 +104,7 @@ class StreamRelay:
         spend: Callable[[int], int | None],
         on_begin: Callable[[], None],
         note: Callable[[Exchange, int], None],
+        watching: Watching | None = None,
     ) -> None:
         self._exchange = exchange
         self._reply = reply
@@ -105,6 +112,7 @@ class StreamRelay:
         self._spend = spend
         self._on_begin = on_begin
         self._note = note
+        self._watching = watching
         self._call: Call | None = None
         self._status = 0
         self._headers: Headers = {}
@@ -195,6 +203,12 @@ class StreamRelay:
     def _deliver(self, events: bytes) -> None:
         self.quiet_ticks = 0
         self._send(events)
+        if self._watching is not None:
+            try:
+                self._watching.show(events)
+            except Exception:
+                log.exception("a watcher failed", plugin=self._watching.plugin)
+                self._watching = None
 
     def _send(self, data: bytes) -> None:
         if not self.begun:

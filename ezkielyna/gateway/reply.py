@@ -30,6 +30,7 @@ class Reply:
 
     Exactly one of `answer`, `refuse` and `begin` is called, once; `write` and `finish` follow
     `begin`. `on_gone` is called at most once, when the client leaves before the answer's end.
+    `refused` is status and type of the error that was sent.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Reply:
         "finished",
         "gone",
         "on_gone",
+        "refused",
         "request_id",
     )
 
@@ -56,6 +58,7 @@ class Reply:
         self.finished = False
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
+        self.refused: tuple[int, str] | None = None
 
     @property
     def peer(self) -> str:
@@ -90,6 +93,7 @@ class Reply:
 
     def refuse(self, error: GatewayError) -> None:
         """Send an error: with its status before the stream, as the last event inside it."""
+        self.refused = error.status, error.type
         if self.begun:
             self.write(error.event())
             self.finish()

@@ -264,6 +264,11 @@ class Settings(Section):
     """The whole configuration. Built by `load`, which knows where every value came from."""
 
     plugins: Names = Field((), description="entry-point names of plugins to load, in order")
+    plugin: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        repr=False,
+        description="settings of plugins, a table for each by its entry-point name",
+    )
     server: ServerSettings = Field(ServerSettings(), description="where and how to listen")
     storage: StorageSettings = Field(StorageSettings(), description="the database")
     redis: RedisSettings = Field(RedisSettings(), description="for limits many machines share")

@@ -16,8 +16,16 @@ from tornado.ioloop import IOLoop
 from ezkielyna.testing.browser import browser
 from ezkielyna.testing.database import database, database_server
 from ezkielyna.testing.gateway import gateways
+from ezkielyna.testing.plugins import install_plugin
 
-__all__ = ["browser", "database", "database_server", "gateways", "io_loop"]
+__all__ = [
+    "browser",
+    "database",
+    "database_server",
+    "gateways",
+    "install_plugin",
+    "io_loop",
+]
 
 
 _ABANDONED = pytest.StashKey[list[IOLoop]]()
