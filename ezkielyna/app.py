@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tornado.web import Application
+
 from ezkielyna.console.application import Console, application
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.provider import Provider
@@ -88,16 +90,7 @@ class App:
             Reports(database, keys),
             max_body=settings.server.max_body,
         )
-        console = Console(
-            settings,
-            database,
-            secret,
-            self._catalogue.models,
-            self._catalogue.plans,
-            self._obstacle,
-            self._degraded,
-        )
-        self.router = ApiRouter(api, application(console, registries.rules(self)))
+        self.router = ApiRouter(api, self._pages(database, secret))
 
     @property
     def providers(self) -> Mapping[str, Provider]:
@@ -132,6 +125,18 @@ class App:
         await self._counter.close()
         await self._upstream.close()
         await self._ledger.close()
+
+    def _pages(self, database: Database, secret: bytes) -> Application:
+        console = Console(
+            self.settings,
+            database,
+            secret,
+            self._catalogue.models,
+            self._catalogue.plans,
+            self._obstacle,
+            self._degraded,
+        )
+        return application(console, self._registries.rules(self))
 
     def _obstacle(self) -> str | None:
         if self.pipeline.draining:
