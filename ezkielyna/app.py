@@ -26,6 +26,8 @@ from ezkielyna.gateway.suspects import Suspects
 from ezkielyna.hooks import end_leftovers, start_plugins, stop_plugins
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.payments import Payments
+from ezkielyna.mail.carriers import carrier
+from ezkielyna.mail.post import Post
 from ezkielyna.plugins import Registries
 from ezkielyna.settings import Settings
 from ezkielyna.storage.database import Database
@@ -63,6 +65,7 @@ class App:
         self._idempotency = Idempotency(Claims(database))
         self._counter = TokenCounter()
         self._hooks = RequestHooks.of(registries)
+        self._post = Post(carrier(settings.mail.url), settings.mail.sender)
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -123,6 +126,7 @@ class App:
         await self._authentication.close()
         await self._idempotency.close()
         await self._counter.close()
+        await self._post.close()
         await self._upstream.close()
         await self._ledger.close()
 
@@ -135,6 +139,8 @@ class App:
             self._catalogue.plans,
             self._obstacle,
             self._degraded,
+            self._post,
+            self.addresses,
         )
         return application(console, self._registries.rules(self))
 
@@ -145,4 +151,5 @@ class App:
 
     def _degraded(self) -> list[str]:
         limiters = self._catalogue.limiters.values()
-        return [text for limiter in limiters if (text := limiter.degradation) is not None]
+        lesser = [text for limiter in limiters if (text := limiter.degradation) is not None]
+        return lesser if self._post.trouble is None else [*lesser, "mail does not leave"]

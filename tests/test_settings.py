@@ -67,6 +67,16 @@ def test_nothing_configured_is_the_contract() -> None:
     assert plan.models == ("*",)
 
 
+@pytest.mark.parametrize("url", ["console:", "file:outbox", "smtp://u:p@host:587", "smtps://host"])
+def test_ways_for_mail_to_leave(write: Write, url: str) -> None:
+    assert load([write(f'[mail]\nurl = "{url}"\n')], {}).mail.url == url
+
+
+@pytest.mark.parametrize("url", ["", "console", "file:", "smtp:", "smtp://", "http://host", "host"])
+def test_mail_that_could_never_leave_is_refused(write: Write, url: str) -> None:
+    assert "must be console:" in faults(write(f'[mail]\nurl = "{url}"\n'))["mail.url"].reason
+
+
 def test_every_fault_is_found_at_once(write: Write) -> None:
     path = write(
         """

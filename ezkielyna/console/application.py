@@ -12,11 +12,13 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from ezkielyna.console import formats, ui
 from ezkielyna.console.cookies import Cookies
+from ezkielyna.console.errands import Errands
 from ezkielyna.console.forgery import Forgery
 from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.context import Model, Plan, Route
+from ezkielyna.mail.post import Post
 from ezkielyna.settings import Settings
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.console_sessions import ConsoleSessions
@@ -24,6 +26,9 @@ from ezkielyna.storage.credentials import Credentials
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.keyformat import derived
 from ezkielyna.storage.keys import Keys
+from ezkielyna.storage.tickets import Tickets
+from ezkielyna.throttle import SIGN_INS, SIGN_UPS, Attempts
+from ezkielyna.wire.client_address import ClientAddresses
 
 HERE = Path(__file__).parent
 
@@ -43,6 +48,8 @@ class Console:
     plans: Mapping[str, Plan]
     obstacle: Callable[[], str | None]
     degraded: Callable[[], list[str]]
+    post: Post
+    addresses: ClientAddresses
     topics: Sequence[Topic] = TOPICS
 
     @property
@@ -64,6 +71,32 @@ class Console:
     def sessions(self) -> ConsoleSessions:
         """Who is logged in."""
         return ConsoleSessions(self.database, self.secret)
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        """What mails let their readers do."""
+        return Tickets(self.database, self.secret)
+
+    @cached_property
+    def errands(self) -> Errands:
+        """Letters with tickets."""
+        credit = self.settings.accounts.signup_credit
+        return Errands(self.database, self.secret, self.post, self.address, credit)
+
+    @cached_property
+    def sign_ins(self) -> Attempts:
+        """Who tries passwords."""
+        return Attempts(SIGN_INS)
+
+    @cached_property
+    def sign_ups(self) -> Attempts:
+        """Who makes accounts."""
+        return Attempts(SIGN_UPS)
+
+    @cached_property
+    def mails(self) -> Attempts:
+        """Who asks for mails to be sent."""
+        return Attempts(SIGN_UPS)
 
     @cached_property
     def keys(self) -> Keys:

@@ -31,6 +31,11 @@ class Cookies:
         """A message for the next page."""
         return f"{self._prefix}flash"
 
+    @property
+    def pending(self) -> str:
+        """The address that a sign-up wrote to, and its ticket's id."""
+        return f"{self._prefix}pending"
+
     def attributes(self) -> dict[str, Any]:
         """Return what every cookie is set with."""
         return {"path": "/", "secure": self.secure, "httponly": True, "samesite": "Lax"}

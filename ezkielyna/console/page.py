@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import structlog
 from tornado.web import HTTPError, RequestHandler
 
 from ezkielyna.console.forgery import FIELD, HEADER, SAFE_METHODS
+from ezkielyna.contract.errors import GatewayError, RateLimited
 from ezkielyna.storage.accounts import AccountRecord
 from ezkielyna.storage.console_sessions import LONGEST, ConsoleSession
 from ezkielyna.storage.errors import Missing, StorageAway
@@ -137,8 +139,10 @@ class Page(RequestHandler):
         """Show what went wrong as a page, with the request's id."""
         self.errors = {}
         self.set_header("Cache-Control", "no-store")
-        if status_code == 503:
-            self.set_header("Retry-After", "5")
+        if status_code in (429, 503):
+            self.set_header(
+                "Retry-After", str(retry_after_s((named.get("exc_info") or [None, None])[1]))
+            )
         reason = named.get("reason") or self._reason
         self.render("error.html", title=reason, status=status_code, reason=reason)
 
@@ -150,11 +154,14 @@ class Page(RequestHandler):
             self.account = None
         elif isinstance(error, Missing):
             status_code = 404
+        elif isinstance(error, GatewayError):
+            status_code = error.status
+            named["reason"] = error.message
         super().send_error(status_code, **named)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what is a fault of ours, with the request's id."""
-        if isinstance(value, HTTPError | Missing):
+        if isinstance(value, HTTPError | Missing | GatewayError):
             return
         if isinstance(value, StorageAway):
             log.warning("no database for a page", request_id=self.request_id)
@@ -173,12 +180,23 @@ class Page(RequestHandler):
         token = await self.console.sessions.begin(
             account_id,
             agent=self.request.headers.get("User-Agent", ""),
-            address=self.request.remote_ip or "",
+            address=self.client,
         )
         if old is not None:
             await self.console.sessions.end(old.account, old.id)
         self.clear_cookie(cookies.visitor, **cookies.attributes())
         self.set_cookie(cookies.session, token, max_age=SESSION_S, **cookies.attributes())
+
+    def wait(self, limited: RateLimited, field: str) -> None:
+        """Say beside a field of the form that it may be sent again later, and when."""
+        self.errors[field] = limited.message
+        self.set_header("Retry-After", str(retry_after_s(limited)))
+
+    @property
+    def client(self) -> str:
+        """The address of who asks."""
+        forwarded = ",".join(self.request.headers.get_list("X-Forwarded-For")) or None
+        return self.console.addresses.of(self.request.remote_ip or "", forwarded)
 
     def see_other(self, path: str) -> None:
         """Send the browser to another page with GET."""
@@ -248,6 +266,12 @@ class MissingPage(Page):
     async def prepare(self) -> None:
         """Answer 404 to every method."""
         raise HTTPError(404)
+
+
+def retry_after_s(error: BaseException | None) -> int:
+    """Return after how many whole seconds who met this error may try again."""
+    seconds = getattr(error, "retry_after_s", None) or 5.0
+    return math.ceil(seconds)
 
 
 def local_path(address: str) -> str:

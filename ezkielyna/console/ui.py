@@ -52,9 +52,13 @@ class Field(UIModule):
         hint: str = "",
         required: bool = True,
         identity: str = "",
+        showable: bool = False,
         **attributes: Any,
     ) -> bytes:
-        """Return the field. `attributes` go onto the input, with `_` for `-`; None is left out."""
+        """Return the field; `showable` adds a button that shows what is typed as a password.
+
+        `attributes` go onto the input, with `_` for `-`; None is left out.
+        """
         error = self.handler.errors.get(name, "")  # type: ignore[attr-defined]
         return self.render_string(
             "modules/field.html",
@@ -65,6 +69,7 @@ class Field(UIModule):
             hint=hint,
             error=error,
             required=required,
+            showable=showable,
             identity=identity or f"field-{name}",
             attributes={
                 key.replace("_", "-"): text for key, text in attributes.items() if text is not None

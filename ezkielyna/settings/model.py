@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -48,6 +49,16 @@ def _network(value: str) -> str:
     except ValueError:
         raise ValueError("must be addresses or networks, such as 10.0.0.0/8") from None
     return value
+
+
+def _mail_url(value: str) -> str:
+    """Return a way for mail to leave as it was written; refuse anything else."""
+    if value == "console:" or (value.startswith("file:") and len(value) > len("file:")):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme in ("smtp", "smtps") and parts.hostname:
+        return value
+    raise ValueError("must be console: or file:FOLDER or smtp://USER:PASSWORD@HOST:587")
 
 
 Usd = Annotated[Nano, BeforeValidator(_amount)]
@@ -176,10 +187,11 @@ class AccountSettings(Section):
 class MailSettings(Section):
     """`[mail]`: how messages leave."""
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(_mail_url)] = Field(
         "console:",
         repr=False,
-        description="console: or file:FOLDER (one .eml a message) or smtp://USER:PASSWORD@HOST:587",
+        description="console: or file:FOLDER (one .eml a message) or smtp://USER:PASSWORD@HOST:587 "
+        "(TLS by STARTTLS; smtps:// for TLS from the first byte)",
     )
     sender: str = Field("Ezkielyna <no-reply@localhost>", description="the From of every message")
 

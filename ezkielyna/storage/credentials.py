@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ezkielyna.contract.money import Nano
 from ezkielyna.storage import passwords
 from ezkielyna.storage.accounts import normalised
+from ezkielyna.storage.credits import enter
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.driver import Document
-from ezkielyna.storage.errors import Invalid
+from ezkielyna.storage.driver import Document, Session
+from ezkielyna.storage.errors import Duplicate, Invalid
+from ezkielyna.storage.trail import note
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Credentials:
     """The part of the collection `accounts` that is about logging in."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._accounts = database["accounts"]
 
     async def holder(self, email: str) -> Holder | None:
@@ -52,6 +56,39 @@ class Credentials:
         await self._accounts.update_one(
             {"_id": account_id}, {"$set": {"password_hash": password_hash}}
         )
+
+    async def verify(self, account_id: str, *, credit: Nano, reference: str) -> bool:
+        """Take an account's address as its own and give its first credit, at once.
+
+        A `reference` that was credited before credits nothing. False when it was verified already.
+        """
+
+        async def work(session: Session, amount: Nano) -> bool:
+            verified = await self._accounts.update_one(
+                {"_id": account_id, "verified": False},
+                {"$set": {"verified": True}, "$inc": {"version": 1}},
+                session=session,
+            )
+            if verified.matched_count == 0:
+                return False
+            await note(self._database, account_id, "email-verified", by="you", session=session)
+            if amount:
+                await enter(
+                    self._database,
+                    session,
+                    account_id,
+                    amount,
+                    reference=reference,
+                    kind="credit",
+                    by="sign-up",
+                    note="welcome credit",
+                )
+            return True
+
+        try:
+            return await self._database.transaction(lambda session: work(session, credit))
+        except Duplicate:
+            return await self._database.transaction(lambda session: work(session, 0))
 
     async def _find(self, email: str) -> Document | None:
         try:

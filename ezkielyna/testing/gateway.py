@@ -27,9 +27,11 @@ from ezkielyna.settings import load
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.keys import Keys
+from ezkielyna.testing.mailbox import Mailbox
 from ezkielyna.wire.tornado_listener import listener
 
 SECRET = b"0123456789abcdef0123456789abcdef"
+OUTBOX = "outbox"
 
 TABLES: dict[str, Any] = {
     "plugins": ["openai"],
@@ -70,6 +72,11 @@ class RunningGateway:
         return f"{self.url}/v1"
 
     @property
+    def mailbox(self) -> Mailbox:
+        """The letters that the gateway sent."""
+        return Mailbox(self.data / OUTBOX)
+
+    @property
     def headers(self) -> dict[str, str]:
         """The header that authenticates."""
         return {"Authorization": f"Bearer {self.key}"}
@@ -91,9 +98,10 @@ def gateways(database: Database, tmp_path: Path) -> Gateways:
         verified: bool = True,
         data: Path | None = None,
     ) -> AsyncIterator[RunningGateway]:
-        settings = load((), {}, options=merged(upstream_url, tables or {}))
         folder = data or tmp_path / "data"
         folder.mkdir(exist_ok=True)
+        mail = {"mail": {"url": f"file:{folder / OUTBOX}"}}
+        settings = load((), {}, options=merged(upstream_url, {**mail, **(tables or {})}))
         email = f"{secrets.token_hex(4)}@example.com"
         account = await Accounts(database).create(
             email, "default", verified=verified, credit=nano(credit)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ezkielyna.console.handlers import health, landing, login, settings
+from ezkielyna.console.handlers import health, landing, login, reset, settings, signup, verify
 from ezkielyna.console.topic import Topic
 
 TOPICS: tuple[Topic, ...] = (
     landing.TOPIC,
+    signup.TOPIC,
+    verify.TOPIC,
     login.TOPIC,
+    reset.TOPIC,
     settings.TOPIC,
     health.TOPIC,
 )

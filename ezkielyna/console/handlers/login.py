@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ezkielyna.console.page import AccountPage, Page
 from ezkielyna.console.topic import Topic
+from ezkielyna.contract.errors import RateLimited
 
 WRONG = "The e-mail address or the password is not right."
 
@@ -21,16 +22,23 @@ class Login(Page):
     async def post(self) -> None:
         """Check the password; the answer says as much about a stranger as about a customer."""
         email, password = self.text("email"), self.text("password")
+        try:
+            attempt = self.console.sign_ins.begin(self.client, email)
+        except RateLimited as limited:
+            self.wait(limited, "password")
+            self._show(email, status=429)
+            return
         holder = await self.console.credentials.check(email, password)
         if holder is None:
             self.errors["password"] = WRONG
-            self.set_status(422)
-            self._show(email)
+            self._show(email, status=422)
             return
+        attempt.succeeded()
         await self.begin_session(holder.account)
         self.see_other(self.next_path or self.console.home)
 
-    def _show(self, email: str = "") -> None:
+    def _show(self, email: str = "", status: int = 200) -> None:
+        self.set_status(status)
         self.render("login.html", title="Log in", email=email, next_path=self.next_path)
 
 
