@@ -10,6 +10,7 @@ import orjson
 
 from ezkielyna.contract.errors import UpstreamError
 from ezkielyna.contract.provider import Delivered, Exchange, Headers, UpstreamRequest
+from ezkielyna.contract.usage import Usage
 from ezkielyna.dialect.chat import Chat
 from ezkielyna.dialect.failures import CUT, UNREADABLE, retry_after_s
 from ezkielyna.dialect.reading import Json
@@ -94,8 +95,22 @@ class ChatExchange(PlainExchange):
         super().__init__(request, tuple(chat.dropped))
         self.telling = Telling(Style.of(chat))
         self.ended = False
+        self._usage: Usage | None = None
         self._reader = EventReader()
         self._error: UpstreamError | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the upstream reported so far; what was set, by the core for one, stays."""
+        return self._usage if self._usage is not None else self.reported()
+
+    @usage.setter
+    def usage(self, usage: Usage | None) -> None:
+        self._usage = usage
+
+    def reported(self) -> Usage | None:
+        """Return what the upstream reported so far, where `usage` was not set."""
+        return None
 
     @abstractmethod
     def event(self, document: Json) -> None:

@@ -7,10 +7,9 @@ README lists. What is recorded is read here by other means than the gateway's.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -20,8 +19,8 @@ import orjson
 import pytest
 from openai import AsyncOpenAI
 
-from ezkielyna.testing.dialect import JSON
 from ezkielyna.testing.gateway import Gateways, RunningGateway
+from ezkielyna.testing.player import Player
 from ezkielyna.testing.recordings import SKIPPED, Recording, folder, recordings
 from ezkielyna.testing.replay import (
     asked_of_upstream,
@@ -36,7 +35,7 @@ from ezkielyna.testing.replay import (
     told_plain,
     was_cut,
 )
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, head
+from ezkielyna.testing.scripted import ScriptedUpstream, head
 from ezkielyna_openai.presets import COMPATIBLE, PRESETS, Preset
 
 Document = dict[str, Any]
@@ -89,53 +88,6 @@ def model_of(recording: Recording) -> str:
     body = recording.request.body
     sent = orjson.loads(body) if body else {}
     return str(sent.get("model") or recording.model or "unnamed")
-
-
-class Player:
-    """An upstream that plays one recording at a time."""
-
-    def __init__(self) -> None:
-        self.play: Callable[[Turn], Awaitable[None]] = self._silent
-        self.asked: Document = {}
-
-    async def script(self, turn: Turn) -> None:
-        self.asked = orjson.loads(turn.request.body)
-        await self.play(turn)
-
-    async def _silent(self, turn: Turn) -> None:
-        raise AssertionError("nothing is to be played")
-
-    def plain(self, recording: Recording) -> None:
-        """Play a whole answer."""
-
-        async def play(turn: Turn) -> None:
-            await turn.answer(recording.status, kept(recording), recording.response.body)
-
-        self.play = play
-
-    def pieces(self, pieces: list[bytes], status: int = 200) -> None:
-        """Play a stream, one chunk of HTTP a piece."""
-
-        async def play(turn: Turn) -> None:
-            await turn.stream(pieces, status=status)
-
-        self.play = play
-
-    def cut_at(self, raw: bytes, position: int) -> None:
-        """Play the bytes of a whole answer in two writes with a pause between."""
-
-        async def play(turn: Turn) -> None:
-            await turn.send(raw[:position])
-            await asyncio.sleep(0.001)
-            await turn.send(raw[position:])
-
-        self.play = play
-
-
-def kept(recording: Recording) -> dict[str, str]:
-    matter = ("content-type", "retry-after", "retry-after-ms")
-    found = {name: recording.response.headers.get(name, "") for name in matter}
-    return JSON | {name: value for name, value in found.items() if value}
 
 
 @dataclass

@@ -55,21 +55,19 @@ class AnthropicExchange(ChatExchange):
         self._carry = carry
         self._choice: Choice | None = None
         self._reported: Json = {}
-        self._usage: Usage | None = None
         self._blocks: dict[int, _Block] = {}
         self._thoughts: list[Json] = []
         self._untold: list[carrier.Placed] = []
         self._characters = 0
 
-    @property
-    def usage(self) -> Usage | None:  # type: ignore[override]  # computed when it is asked for
-        """What the upstream told at the end.
+    def reported(self) -> Usage | None:
+        """Return what is known before the upstream's end, for billing a cut stream.
 
-        Until then None while nothing was handed on, else its input and cache numbers, which it
-        tells at the beginning, with the output counted; for billing a cut stream.
+        Nothing while nothing was handed on, else its input and cache numbers, which it tells at the
+        beginning, with the output counted.
         """
-        if self._usage is not None or not self.telling.size:
-            return self._usage
+        if not self.telling.size:
+            return None
         told = {**self._reported, "output_tokens": max(1, self.progress())}
         return usage_of(told)._replace(source="counted")
 
@@ -190,7 +188,7 @@ class AnthropicExchange(ChatExchange):
     def _changed(self, document: Json) -> None:
         told = document.get("usage") or {}
         self._reported |= {name: value for name, value in told.items() if value is not None}
-        self._usage = usage_of(self._reported)
+        self.usage = usage_of(self._reported)
         delta, choice = document["delta"], self._told
         if delta.get("stop_reason") is None or choice.reason:
             return

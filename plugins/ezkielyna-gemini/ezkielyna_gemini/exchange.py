@@ -51,9 +51,8 @@ class GeminiExchange(ChatExchange):
         self._signatures: dict[int, str] = {}
         self._grounds: dict[int, Json] = {}
 
-    @property
-    def usage(self) -> Usage | None:  # type: ignore[override]  # nobody else writes it
-        """What Google reported last: every event repeats it, so it is read only when wanted."""
+    def reported(self) -> Usage | None:
+        """Return what Google reported last: every event repeats it, so it is read when wanted."""
         images = sum(len(choice.images) for choice in self.telling.choices.values())
         return usage_of(self._metadata, images) if self._metadata else None
 
