@@ -102,7 +102,9 @@ class Page(RequestHandler):
         self.set_signed_cookie(cookies.flash, f"{kind}:{message}", None, **cookies.attributes())
 
     def render(self, template_name: str, **names: Any) -> Any:
-        """Answer with a template. `title` names the page; `scripts` are modules in `static/`.
+        """Answer with a template. `title` names the page.
+
+        `scripts` are modules, and `styles` further stylesheets, in `static/`.
 
         Pages that show somebody's data are never kept by a cache.
         """
@@ -124,6 +126,7 @@ class Page(RequestHandler):
             menu=self.console.menu(everybody=self.account is None),
             path=self.request.path,
             scripts=(),
+            styles=(),
             title="Ezkielyna",
         )
         return names

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ezkielyna.console.handlers import health, landing, login, reset, settings, signup, verify
+from ezkielyna.console.handlers import (
+    health,
+    landing,
+    login,
+    reset,
+    settings,
+    signup,
+    usage,
+    verify,
+)
 from ezkielyna.console.topic import Topic
 
 TOPICS: tuple[Topic, ...] = (
@@ -11,6 +20,7 @@ TOPICS: tuple[Topic, ...] = (
     verify.TOPIC,
     login.TOPIC,
     reset.TOPIC,
+    usage.TOPIC,
     settings.TOPIC,
     health.TOPIC,
 )

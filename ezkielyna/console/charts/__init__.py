@@ -1,0 +1,1 @@
+"""Charts as accessible inline SVG, made on the server. Pure: numbers in, markup out."""
