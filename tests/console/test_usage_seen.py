@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import Gateways
@@ -10,9 +11,46 @@ from ezkielyna.testing.history import month, settled
 from ezkielyna.testing.visitor import logged_in
 
 
-async def test_pages_of_usage(gateways: Gateways, browser: Browser) -> None:
+async def test_the_usage_page(gateways: Gateways, browser: Browser) -> None:
+    async with gateways() as gateway:
+        await settled(gateway.database, month(gateway.account, gateway.key_id, datetime.now(UTC)))
+        ann = await logged_in(gateway)
+        await browser.inspect(gateway.url, ["/usage?range=7d"], cookies=ann.cookies)
+
+
+async def test_the_usage_page_otherwise(gateways: Gateways, browser: Browser) -> None:
     async with gateways() as gateway:
         ann = await logged_in(gateway)
-        now = datetime.now(UTC)
-        await settled(gateway.database, month(gateway.account, gateway.key_id, now))
-        await browser.inspect(gateway.url, ["/usage"], cookies=ann.cookies)
+        look: dict[str, Any] = {"cookies": ann.cookies, "widths": (375,), "themes": ("light",)}
+        await browser.inspect(gateway.url, ["/usage"], **look)
+        await settled(gateway.database, month(gateway.account, gateway.key_id, datetime.now(UTC)))
+        lines = "/usage?range=7d&metric=latency&group=outcome&scale=log"
+        await browser.inspect(gateway.url, [lines], **look)
+
+
+async def test_a_choice_takes_effect_and_stays_in_the_address(
+    gateways: Gateways, browser: Browser
+) -> None:
+    async def walk(page: Any) -> None:
+        await page.goto(f"{gateway.url}/usage")
+        await page.get_by_label("Group by").select_option("Key")
+        await page.wait_for_url("**group=key**")
+        await page.get_by_label("Logarithmic").check()
+        await page.wait_for_url("**scale=log**")
+        assert "group=key" in page.url
+        assert await page.get_by_label("Group by").input_value() == "key"
+        await page.get_by_role("link", name="7 days").click()
+        await page.wait_for_url("**range=7d**")
+        assert "group=key" in page.url
+        await page.go_back()
+        await page.wait_for_url("**scale=log**")
+        async with page.expect_download() as expected:
+            await page.get_by_role("link", name="Export CSV", exact=True).click()
+        path = await (await expected.value).path()
+        assert len(path.read_text().splitlines()) == len(records) + 1
+
+    async with gateways() as gateway:
+        records = month(gateway.account, gateway.key_id, datetime.now(UTC))
+        await settled(gateway.database, records)
+        ann = await logged_in(gateway)
+        await browser.visit(walk, cookies=ann.cookies, url=gateway.url)

@@ -155,6 +155,12 @@ def _stacks(chart: Chart, scale: Scale) -> str:
 
 def _lines(chart: Chart, scale: Scale) -> str:
     marks: list[str] = []
+    if chart.running is not None:
+        x, width = _place(chart, chart.running)
+        marks.append(
+            f'<rect class="band" x="{x}%" width="{width}%" y="{TOP}" height="{PLOT}" '
+            f'fill="url(#{chart.identity}-hatch)"/>'
+        )
     for plot in chart.plots:
         points = [
             (column, _y(scale, value))

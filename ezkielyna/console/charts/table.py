@@ -29,10 +29,8 @@ def _rows(view: View) -> list[str]:
     whole = view.values(view.series.whole)
     rows: list[str] = []
     for position, bucket in enumerate(view.series.buckets):
-        cells = [
-            _cell(view, column[position], name) for column, name in zip(columns, names, strict=True)
-        ]
-        cells.append(_cell(view, whole[position], "Total", "sum"))
+        cells = [_cell(view, whole[position], "sum")]
+        cells += [_cell(view, column[position]) for column in columns]
         quiet = "" if view.series.whole.buckets[position].requests else ' class="nothing"'
         first = escape(long_label(bucket, view.series.period.unit))
         rows.append(f'<tr{quiet}><th scope="row">{first}</th>{"".join(cells)}</tr>')
