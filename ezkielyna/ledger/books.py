@@ -12,12 +12,13 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from ezkielyna.contract.errors import Unavailable
 from ezkielyna.contract.money import NO_BILL, Bill, Nano, Price, checked
 from ezkielyna.contract.usage import Usage
-from ezkielyna.ledger.crash import crash_point
+from ezkielyna.ledger.crash import ARMED, crash_point
 from ezkielyna.ledger.holding import Holding
 from ezkielyna.ledger.holdings import RENEW_S, Holdings
 from ezkielyna.ledger.journal import Journal
@@ -47,14 +48,12 @@ CLOSE_PAUSE_S = 0.2
 MOST_BACKLOG = 200_000
 """Ended requests that may wait for the database before new ones are refused."""
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+boot_clock: Callable[[], float] = partial(
+    time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
+"""Seconds since the machine started, where it can be the time it slept included."""
 
 log = logging.getLogger(__name__)
-
-
-def boot_clock() -> float:
-    """Return seconds since the machine started, where it can be the time it slept included."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Ledger:
@@ -172,6 +171,17 @@ class Ledger:
         """How many ended requests are not in the database yet."""
         return self._settler.backlog
 
+    def reserve_now(self, record: UsageRecord, most: Nano) -> Reservation | None:
+        """Reserve as `reserve` does; None where the account has to be asked for money first."""
+        now = self._clock()
+        settling = self._running and self._settler.backlog < MOST_BACKLOG
+        if not settling or self._holdings.fenced_at(now):
+            raise _unaccountable()
+        holding = self._holdings.of(record.account)
+        if most and not self._holdings.take(holding, most, now):
+            return None
+        return self._begin(holding, record, most)
+
     async def reserve(self, record: UsageRecord, most: Nano, least: Nano) -> Reservation:
         """Reserve between `least` and `most` and write BEGIN; waits only where the lease is short.
 
@@ -179,25 +189,32 @@ class Ledger:
         cannot pay (`retry_after_s` while other requests hold its money), Unavailable where nobody
         can tell or the journal cannot be written.
         """
-        if not self.ready:
-            raise Unavailable("The gateway cannot account for requests now. Try again.")
-        holding, amount = self._holdings.of(record.account), most
-        if most and not self._holdings.take(holding, most):
+        reservation = self.reserve_now(record, most)
+        if reservation is None:
+            if not self._journal.ready:
+                raise _unaccountable()
+            holding = self._holdings.of(record.account)
             amount = await self._holdings.ask(holding, Ask(most, max(1, least)))
-        crash_point("before_begin")
+            reservation = self._begin(holding, record, amount)
+        return reservation
+
+    def _begin(self, holding: Holding, record: UsageRecord, amount: Nano) -> Reservation:
+        if ARMED:
+            crash_point("before_begin")
         try:
             self._journal.begin(record, amount)
         except JournalError as error:
             holding.lease.give_back(amount)
             log.info("a request is refused: %s", error)
-            raise Unavailable("The gateway cannot account for requests now. Try again.") from None
-        crash_point("after_begin")
+            raise _unaccountable() from None
+        if ARMED:
+            crash_point("after_begin")
         return Reservation(self, holding, record, amount)
 
     def extend(self, reservation: Reservation, to: Nano) -> bool:
         """See `Reservation.extend`."""
         holding, need = reservation.holding, to - reservation.amount
-        if need <= 0 or self._holdings.take(holding, need):
+        if need <= 0 or self._holdings.take(holding, need, self._clock()):
             reservation.amount = max(to, reservation.amount)
             reservation.short = False
             return True
@@ -222,13 +239,15 @@ class Ledger:
         record = reservation.record
         assert record.ended_at is not None, record.request_id
         assert record.outcome != "open", record.request_id
-        crash_point("before_end")
+        if ARMED:
+            crash_point("before_end")
         reservation.holding.lease.spend(
             reservation.amount, checked(record.bill.cost), self._clock()
         )
         self._journal.end(record)
         self._settler.add(record)
-        crash_point("after_end")
+        if ARMED:
+            crash_point("after_end")
 
     def now(self) -> float:
         """Return Unix seconds."""
@@ -294,6 +313,10 @@ class Ledger:
                 log.error("%s: %s", work.__name__, error)
 
         return patient
+
+
+def _unaccountable() -> Unavailable:
+    return Unavailable("The gateway cannot account for requests now. Try again.")
 
 
 class Reservation:

@@ -12,6 +12,9 @@ import signal
 
 _NAME, _, _PASS = os.environ.get("EZKIELYNA_CRASH_POINT", "").partition(":")
 _LAST = int(_PASS or 1)
+ARMED = bool(_NAME)
+"""True when the environment names a crash point: the busiest places ask before they call."""
+
 _PASSES = itertools.count(1)
 
 CRASH_POINTS = (

@@ -49,7 +49,7 @@ def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
             at,
             record.first_byte_at,
             tuple(usage),
-            _lines(bill),
+            list(map(tuple, bill.lines)),
             bill.cost,
             bill.version,
         ]
@@ -74,9 +74,9 @@ def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
             record.outcome,
             record.status,
             tuple(record.usage),
-            _lines(record.bill),
+            list(map(tuple, record.bill.lines)),
             record.bill.cost,
-            [tuple(attempt) for attempt in attempts],  # orjson refuses named ones
+            list(map(tuple, attempts)),  # orjson refuses named ones
             record.flags,
             record.bill.version,
         ]
@@ -138,10 +138,6 @@ def ended(record: UsageRecord, values: list[Any]) -> None:
 
 def _read_usage(values: list[Any]) -> Usage:
     return Usage(*values)
-
-
-def _lines(bill: Bill) -> list[tuple[str | int, ...]]:
-    return [tuple(line) for line in bill.lines]
 
 
 def _read_bill(lines: list[Any], cost: Nano, version: str = "") -> Bill:

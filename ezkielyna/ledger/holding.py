@@ -55,6 +55,7 @@ class Holding:
         "away_at",
         "lease",
         "lock",
+        "look_at",
         "refusal",
         "returning",
         "serving",
@@ -75,3 +76,4 @@ class Holding:
         self.away_at = LONG_AGO
         self.wanted_at = LONG_AGO
         self.topped_at = LONG_AGO
+        self.look_at = LONG_AGO

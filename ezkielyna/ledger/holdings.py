@@ -37,6 +37,9 @@ REFUSAL_S = 0.25
 AWAY_S = 0.5
 """How long a database that did not answer is left alone."""
 
+LOOK_S = 0.02
+"""How often a lease that is drawn on is looked at."""
+
 TOP_UP_S = 1.0
 """How often a lease that is low, yet covers its requests, asks for more."""
 
@@ -69,7 +72,11 @@ class Holdings:
     @property
     def fenced(self) -> bool:
         """True when the leases may be someone else's by now."""
-        return self._clock() - self._confirmed_at > FENCE_S
+        return self.fenced_at(self._clock())
+
+    def fenced_at(self, now: float) -> bool:
+        """See `fenced`; `now` is this clock's."""
+        return now - self._confirmed_at > FENCE_S
 
     def of(self, account: str) -> Holding:
         """Return the holding of an account, perhaps empty."""
@@ -78,17 +85,20 @@ class Holdings:
             known = self._all[account] = Holding(Lease(account, self._clock()))
         return known
 
-    def take(self, holding: Holding, amount: Nano) -> bool:
+    def take(self, holding: Holding, amount: Nano, now: float) -> bool:
         """Reserve from memory; False when others wait already or the lease does not cover it."""
-        if holding.waiting:
+        if holding.waiting or not holding.lease.take(amount, now):
             return False
-        now = self._clock()
-        if not holding.lease.take(amount, now):
-            return False
+        if now > holding.look_at:
+            self._look(holding, now)
+        return True
+
+    def _look(self, holding: Holding, now: float) -> None:
+        """Ask for more in good time; not at every request, for the answer costs as much as it."""
+        holding.look_at = now + LOOK_S
         if holding.lease.low(now) and now - holding.topped_at > TOP_UP_S:
             holding.topped_at = now
             self.top_up(holding, 0)
-        return True
 
     async def ask(self, holding: Holding, ask: Ask) -> Nano:
         """Reserve, with a grant if need be; raises InsufficientBalance or Unavailable."""

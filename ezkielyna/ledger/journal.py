@@ -99,6 +99,8 @@ class Journal:
         """Write that a request is accepted; raises JournalError, then it must not be served."""
         assert record.request_id not in self._requests, record.request_id
         payload = encoding.begin(record, amount)
+        if self._failed:
+            raise JournalError("the journal cannot be written")
         if not self._fits(payload) and not (self._prepared() and self._fits(payload)):
             raise JournalError("no room for the journal")
         segment = self._append(payload)
@@ -197,7 +199,7 @@ class Journal:
 
     def _append(self, payload: bytes) -> int:
         try:
-            if not self._segments.fits(payload):
+            if len(payload) > self._segments.left:
                 self._rotate()
             segment = self._segments.append(payload)
         except JournalError:

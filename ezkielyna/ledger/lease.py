@@ -91,9 +91,11 @@ class Lease:
 
     def spend(self, amount: Nano, cost: Nano, now: float) -> None:
         """End a reservation of `amount` that cost `cost`; a cost beyond it is taken from free."""
-        self.give_back(amount)
+        self.reserved -= amount
+        assert self.reserved >= 0, self.reserved
         self.unsettled += cost
-        self._decay(now)
+        if now - self._spent_at >= 1:
+            self._decay(now)
         self._spent += cost
 
     def moved(self, amount: Nano) -> None:

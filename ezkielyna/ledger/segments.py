@@ -62,6 +62,8 @@ class Segments:
         self.number = 0
         self._fd = -1
         self._at = size
+        self.left = 0
+        """Bytes of payload that still go into the current file as one record."""
         self._rotate()
 
     @property
@@ -76,18 +78,17 @@ class Segments:
 
     def fits(self, payload: bytes) -> bool:
         """True when the record goes into the current file."""
-        return self._at + _FRAME.size + len(payload) <= self._size
+        return len(payload) <= self.left
 
     def append(self, payload: bytes) -> int:
         """Write a record and return the number of its segment.
 
         Raises JournalError; then nothing was appended, and the next try takes the same place.
         """
-        size = _FRAME.size + len(payload)
-        at = self._at
-        if at + size > self._size:
+        if len(payload) > self.left:
             self._rotate()
-            at = self._at
+        at = self._at
+        size = _FRAME.size + len(payload)
         data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
         try:
             written = os.pwrite(self._fd, data, at)
@@ -96,6 +97,7 @@ class Segments:
         if written != size:
             raise JournalError("cannot write the journal: a short write")
         self._at = at + size
+        self.left -= size
         return self.number
 
     def prepare(self) -> None:
@@ -143,6 +145,7 @@ class Segments:
             self._fd, self._spare = made, None
             self.number += 1
             self._at = 0
+            self.left = self._size - _FRAME.size
 
     def _made(self) -> int:
         path = self._folder / "spare"
