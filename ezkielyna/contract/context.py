@@ -69,7 +69,7 @@ class Plan:
 
     def allows(self, model: str) -> bool:
         """True when a name or a prefix pattern such as `gpt-4o*` covers the model."""
-        return covers(self.models, model)
+        return "*" in self.models or covers(self.models, model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,17 @@ class Charge:
             price_version=ctx.model.price.version,
         )
 
+    def reserve_now(self, ledger: Ledger) -> bool:
+        """Reserve the quote from memory; False where `reserve` has to, which may wait.
+
+        Raises Unavailable.
+        """
+        if self._spending is None:
+            self._reservation = ledger.reserve_now(self.record, self._quote(self._first_output()))
+        return self._reservation is not None
+
     async def reserve(self, ledger: Ledger, given: Answer | None = None) -> None:
-        """Reserve the quote, for a plugin's answer what it costs.
+        """Reserve the quote, or what there is of it; for a plugin's answer what it costs.
 
         Raises InsufficientBalance or Unavailable.
         """
@@ -93,16 +102,11 @@ class Charge:
             cost = 0 if given.usage is None else self.cost(given.usage)
             await self._reserve(ledger, cost, cost)
             return
-        ctx = self._ctx
-        wanted = ctx.output_bound
-        if ctx.request.streamed and ctx.endpoint != "images.generations":
-            first = min(wanted, STREAM_SLICE)
-            least = self._quote(min(wanted, LEAST_STREAM_SLICE))
-        else:
-            first = wanted
-            least = self._quote(min(wanted, ctx.request.choices()))
+        ctx, first = self._ctx, self._first_output()
+        some = LEAST_STREAM_SLICE if self._sliced else ctx.request.choices()
         most = self._quote(first)
-        reservation = await self._reserve(ledger, most, min(least, most))
+        least = min(self._quote(min(ctx.output_bound, some)), most)
+        reservation = await self._reserve(ledger, most, least)
         if reservation.amount < most and not ctx.request.streamed:
             covered = self._covered_output(reservation.amount, first)
             ctx.request.cap_output(max(1, covered // ctx.request.choices()))
@@ -122,6 +126,17 @@ class Charge:
         else:
             self._reservation = await self._reserve_limited(ledger, most, least, self._spending)
         return self._reservation
+
+    @property
+    def _sliced(self) -> bool:
+        """True where the output is reserved slice by slice."""
+        ctx = self._ctx
+        return bool(ctx.request.stream) and ctx.endpoint != "images.generations"
+
+    def _first_output(self) -> int:
+        """Return the output tokens to reserve at first."""
+        most = self._ctx.output_bound
+        return most if not self._sliced or most < STREAM_SLICE else STREAM_SLICE
 
     async def _reserve_limited(
         self, ledger: Ledger, most: Nano, least: Nano, spending: Spending

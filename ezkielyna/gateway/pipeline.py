@@ -94,7 +94,8 @@ class Pipeline:
         given = None
         if self._hooks is not None:
             given = await self._hooks.before(ctx, reply, charge.record)
-        await charge.reserve(self._ledger, given)
+        if given is not None or not charge.reserve_now(self._ledger):
+            await charge.reserve(self._ledger, given)
         async with Settled(charge, admitted) as settled:
             if given is None:
                 answer = await self._attempt(ctx, reply, charge, settled)

@@ -40,31 +40,33 @@ class OpenAIExchange(Exchange):
     endless: ClassVar[frozenset[str]] = frozenset({"images.generations"})
     """Endpoints whose streams have named events and no `[DONE]`."""
 
+    # How every answer begins; a plain one never needs more of it.
+    _repairs: Repairs
+    _triggers: tuple[bytes, ...] = ()
+    _rest: list[bytes]
+    _rest_size = _size = _events = _searched = _progress = 0
+    _after_return = _done = _started = False
+    _heedful = True  # look at every event: the first one, and those after the end
+    _null = b""
+    _owed: tuple[bytes, dict[str, Any]] | None = None
+    _error: UpstreamError | None = None
+    _delivery: Delivery
+    _blocks: list[bytes]
+
     def __init__(self, provider: OpenAIProvider, request: ApiRequest, model: str) -> None:
-        self.provider = provider
+        self.provider, preset = provider, provider.preset
         self.client_request = request
-        self.request = UpstreamRequest(
-            "POST",
-            provider.url(request.endpoint, model),
-            provider.headers,
-            requests.body(request, model, provider.preset),
-        )
-        self._repairs = Repairs(provider.preset.repairs, provider.spaced_triggers)
-        self._triggers = provider.triggers
+        url, body = provider.url(request.endpoint, model), requests.body(request, model, preset)
+        self.request = UpstreamRequest("POST", url, provider.headers, body)
         self._shows_usage = request.wants_usage
         self._named = request.endpoint in self.endless
-        self._rest: list[bytes] = []
-        self._rest_size = 0
-        self._after_return = False
-        self._done = False
-        self._started = False
-        self._heedful = True  # look at every event: the first one, and those after the end
-        self._null = b""
-        self._owed: tuple[bytes, dict[str, Any]] | None = None
-        self._error: UpstreamError | None = None
-        self._delivery = Delivery(request.endpoint)
-        self._blocks = self._delivery.blocks
-        self._size = self._events = self._searched = self._progress = 0
+        if preset.repairs or request.stream:
+            self._repairs = Repairs(preset.repairs, provider.spaced_triggers)
+        if request.stream:
+            self._triggers = provider.triggers
+            self._rest = []
+            self._delivery = Delivery(request.endpoint)
+            self._blocks = self._delivery.blocks
 
     # Streams -----------------------------------------------------------------------------------
 
@@ -365,18 +367,20 @@ class OpenAIExchange(Exchange):
             raise UpstreamError("The upstream's answer is not JSON.") from None
         if failures.is_error(document):
             raise self._reported(document)
-        images = self.client_request.endpoint == "images.generations"
-        content = "choices" if self.client_request.endpoint in _CHOICES else "data"
+        endpoint = self.client_request.endpoint
+        images = endpoint == "images.generations"
+        content = "choices" if endpoint in _CHOICES else "data"
         if not isinstance(document, dict) or not isinstance(document.get(content), list):
             raise UpstreamError("The upstream's answer has no content.")
-        body = self._repairs.answer(body, document)
+        if self.provider.preset.repairs:
+            body = self._repairs.answer(body, document)
         usage = usages.usage_in(document)
         if images:
             self.usage = usages.images_made(usage, len(document["data"]))
             if usage is None or "total_tokens" not in usage:
                 shown = usages.images_shown(self.usage, self.price)
                 return with_value(body, "usage", shown, document)
-        if self.client_request.endpoint == "embeddings":
+        if endpoint == "embeddings":
             body = embeddings.encoded(self.client_request, document, body)
         if usage is None:
             return body

@@ -168,6 +168,7 @@ def is_error(document: Any) -> bool:
     if document.get("error") or document.get("object") == "error":
         return True
     choices = document.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") == "error" for choice in choices
-    )
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            return True
+    return False

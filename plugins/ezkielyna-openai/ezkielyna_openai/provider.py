@@ -62,6 +62,7 @@ class OpenAIProvider(Provider):
         self.headers = self._headers()
         self._one_url = "{model}" not in self.preset.path
         self._url = lru_cache(maxsize=1024)(self._address)
+        self._urls = {endpoint: self._address(endpoint, "") for endpoint in PATHS}
 
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange for this request to `model`."""
@@ -69,7 +70,7 @@ class OpenAIProvider(Provider):
 
     def url(self, endpoint: str, model: str) -> str:
         """Return the address of an endpoint."""
-        return self._url(endpoint, "" if self._one_url else model)
+        return self._urls[endpoint] if self._one_url else self._url(endpoint, model)
 
     def _address(self, endpoint: str, model: str) -> str:
         path = self.preset.path.format(

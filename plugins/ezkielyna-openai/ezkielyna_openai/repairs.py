@@ -72,8 +72,6 @@ class Repairs:
 
     def answer(self, body: bytes, document: Document) -> bytes:
         """Put a plain answer right, in place; return its own bytes when nothing needed it."""
-        if not self._repairs:
-            return body
         changed = False
         for choice in _choices(document):
             message = choice.get("message")

@@ -13,6 +13,8 @@ PRIVATE = frozenset(
 )
 """What the operator pays an upstream is the operator's business."""
 
+_OUTPUT_DETAILS = "completion_tokens_details"
+
 PLAIN = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 
 Document = dict[str, Any]
@@ -42,16 +44,18 @@ def tokens_used(usage: Document) -> Usage | None:
         return None
     if prompt is not None and usage.keys() <= PLAIN:
         return Usage(input=prompt, output=completion or 0)
-    ins, outs = _details(usage, "prompt"), _details(usage, "completion")
+    ins, outs = _details(usage, "prompt_tokens_details"), _details(usage, _OUTPUT_DETAILS)
     prompt, completion = prompt or 0, completed(usage, outs)
     cached = _count(ins, "cached_tokens")
     if cached is None:
         cached = _count(usage, "prompt_cache_hit_tokens", _count(usage, "cached_tokens", 0))
     cached = min(cached or 0, prompt)
-    written = min(_count(ins, "cache_write_tokens", 0) or 0, prompt - cached)
-    audio_in = min(_count(ins, "audio_tokens", 0) or 0, prompt - cached - written)
-    reasoning = min(_count(outs, "reasoning_tokens", 0) or 0, completion)
-    audio_out = min(_count(outs, "audio_tokens", 0) or 0, completion - reasoning)
+    written, audio_in = _counts(ins, "cache_write_tokens", "audio_tokens")
+    written = min(written, prompt - cached)
+    audio_in = min(audio_in, prompt - cached - written)
+    reasoning, audio_out = _counts(outs, "reasoning_tokens", "audio_tokens")
+    reasoning = min(reasoning, completion)
+    audio_out = min(audio_out, completion - reasoning)
     return Usage(
         input=prompt - cached - written - audio_in,
         cached_input=cached,
@@ -69,12 +73,13 @@ def completed(usage: Document, details: Document) -> int:
     Servers that count reasoning beside the completion give themselves away: their total is the
     sum of all three.
     """
-    prompt, total = _count(usage, "prompt_tokens", 0) or 0, _count(usage, "total_tokens")
     completion = _count(usage, "completion_tokens", 0) or 0
-    reasoning = _count(details, "reasoning_tokens", 0) or 0
-    if reasoning and total == prompt + completion + reasoning:
-        return completion + reasoning
-    return completion
+    reasoning = _count(details, "reasoning_tokens", 0) if details else 0
+    if not reasoning:
+        return completion
+    prompt = _count(usage, "prompt_tokens", 0) or 0
+    beside = _count(usage, "total_tokens") == prompt + completion + reasoning
+    return completion + reasoning if beside else completion
 
 
 def images_made(usage: Document | None, pieces: int) -> Usage:
@@ -106,7 +111,7 @@ def shown(usage: Document, counted: Usage | None, price: Pricing) -> bytes:
     """
     document = {name: value for name, value in usage.items() if name not in PRIVATE}
     if counted is not None and "prompt_tokens" in usage:
-        if completed(usage, _details(usage, "completion")) != usage.get("completion_tokens", 0):
+        if completed(usage, _details(usage, _OUTPUT_DETAILS)) != usage.get("completion_tokens", 0):
             document["completion_tokens"] = counted.output_total
         if "completion_tokens" in document or counted.output_total:
             document.setdefault("completion_tokens", counted.output_total)
@@ -146,9 +151,16 @@ def images_shown(counted: Usage, price: Pricing) -> bytes:
     return shown(none, counted, price)
 
 
-def _details(usage: Document, side: str) -> Document:
-    details = usage.get(f"{side}_tokens_details")
+def _details(usage: Document, name: str) -> Document:
+    details = usage.get(name)
     return details if isinstance(details, dict) else {}
+
+
+def _counts(details: Document, first: str, second: str) -> tuple[int, int]:
+    """Return two numbers of tokens, 0 for what is none; nearly always both are."""
+    if not (details.get(first) or details.get(second)):
+        return 0, 0
+    return _count(details, first, 0) or 0, _count(details, second, 0) or 0
 
 
 def _count(document: Document, name: str, default: int | None = None) -> int | None:
