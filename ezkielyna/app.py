@@ -59,7 +59,7 @@ class App:
             keys, process=self._ledger.process, suspects=Suspects(self.addresses)
         )
         self._upstream = Upstream()
-        self._payments = Payments(
+        self.payments = Payments(
             database, secret, self._catalogue.payments, settings.server.address
         )
         self._idempotency = Idempotency(Claims(database))
@@ -111,7 +111,7 @@ class App:
         self._authentication.start()
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
-        await self._payments.start()
+        await self.payments.start()
         await start_plugins(self._registries.startup, self)
 
     async def close(self) -> None:
@@ -122,7 +122,7 @@ class App:
         await end_leftovers(self._registries.sources)
         for limiter in self._catalogue.limiters.values():
             await limiter.close()
-        await self._payments.close()
+        await self.payments.close()
         await self._authentication.close()
         await self._idempotency.close()
         await self._counter.close()
@@ -141,6 +141,7 @@ class App:
             self._degraded,
             self._post,
             self.addresses,
+            self.payments,
         )
         return application(console, self._registries.rules(self))
 

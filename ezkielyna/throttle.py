@@ -60,6 +60,8 @@ class Rules:
 SIGN_INS = Rules(address=Patience(20, 30.0), account=Patience(5, 60.0))
 SIGN_UPS = Rules(address=Patience(5, 600.0), account=Patience(3, 600.0))
 BAD_KEYS = Patience(20, 10.0)
+BAD_CODES = Patience(5, 60.0)
+"""Voucher codes that an account types in vain."""
 
 
 class Recent(Generic[T]):

@@ -18,6 +18,7 @@ from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.context import Model, Plan, Route
+from ezkielyna.ledger.payments import Payments
 from ezkielyna.mail.post import Post
 from ezkielyna.settings import Settings
 from ezkielyna.storage.accounts import Accounts
@@ -27,7 +28,7 @@ from ezkielyna.storage.database import Database
 from ezkielyna.storage.keyformat import derived
 from ezkielyna.storage.keys import Keys
 from ezkielyna.storage.tickets import Tickets
-from ezkielyna.throttle import SIGN_INS, SIGN_UPS, Attempts
+from ezkielyna.throttle import BAD_CODES, SIGN_INS, SIGN_UPS, Attempts, Throttle
 from ezkielyna.wire.client_address import ClientAddresses
 
 HERE = Path(__file__).parent
@@ -50,6 +51,7 @@ class Console:
     degraded: Callable[[], list[str]]
     post: Post
     addresses: ClientAddresses
+    payments: Payments
     topics: Sequence[Topic] = TOPICS
 
     @property
@@ -102,6 +104,11 @@ class Console:
     def keys(self) -> Keys:
         """API keys."""
         return Keys(self.database, self.secret)
+
+    @cached_property
+    def bad_codes(self) -> Throttle:
+        """Accounts that type voucher codes in vain."""
+        return Throttle(BAD_CODES)
 
     @cached_property
     def cookies(self) -> Cookies:

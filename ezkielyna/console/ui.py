@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tornado.escape import xhtml_escape
 from tornado.web import UIModule
 
 from ezkielyna.console.forgery import FIELD
@@ -102,3 +103,28 @@ class Copy(UIModule):
     def render(self, target: str, label: str = "Copy") -> bytes:
         """Return the button."""
         return self.render_string("modules/copy.html", target=target, label=label)
+
+
+class Payments(UIModule):
+    """A table of top-ups with their states."""
+
+    def render(self, payments: Any) -> bytes:
+        """Return the table."""
+        return self.render_string("modules/payments.html", payments=payments)
+
+
+class Entries(UIModule):
+    """A table of lines of the ledger."""
+
+    def render(self, entries: Any) -> bytes:
+        """Return the table."""
+        return self.render_string("modules/entries.html", entries=entries)
+
+
+class Contact(UIModule):
+    """A link to the operator: an e-mail address or a page."""
+
+    def render(self, contact: str) -> str:
+        """Return the link."""
+        target = contact if contact.startswith("https://") else f"mailto:{contact}"
+        return f'<a href="{xhtml_escape(target)}">{xhtml_escape(contact)}</a>'

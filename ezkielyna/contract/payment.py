@@ -66,8 +66,8 @@ class Order:
 
     `id` is unique and never used again: give it to the provider as the idempotency key and as what
     comes back in notifications. `amount` is in nano-dollars, whole cents, and 0 where the method
-    asks for a `code`. `page` is the absolute address to which the customer returns, paid or not;
-    `webhook` the one that the provider must notify.
+    asks for a `code`. `page` is the absolute address to which the customer returns; with
+    `?paid=1` it does not ask for the payment again. `webhook` is what the provider must notify.
     """
 
     id: str
@@ -174,6 +174,11 @@ class PaymentMethod(ABC):
     def __init__(self, name: str, settings: PaymentSettings) -> None:
         self.name = name
         self.settings = settings
+
+    @property
+    def label(self) -> str:
+        """Its name on the billing page."""
+        return self.settings.title or self.title
 
     async def open(self, desk: Desk) -> None:
         """Get ready; awaited before the process accepts connections."""

@@ -82,13 +82,29 @@ async def statement(
     # By time alone the index gives the order: a statement streams, however long it is.
     order = [("at", 1)] if oldest_first else [("at", -1), ("_id", 1)]
     async for found in database["ledger"].find(query, sort=order, limit=limit, batch_size=1000):
-        yield Entry(
-            id=found["_id"],
-            account=found["account"],
-            kind=found["kind"],
-            amount=int(found["amount"]),
-            reference=found["reference"],
-            at=found["at"],
-            by=found.get("by", ""),
-            note=found.get("note", ""),
-        )
+        yield _entry(found)
+
+
+async def page(
+    database: Database, account: str, limit: int, after: tuple[datetime, str] | None = None
+) -> list[Entry]:
+    """Return an account's entries, newest first, from behind the entry of this time and id."""
+    query: Document = {"account": account}
+    if after is not None:
+        at, id_ = after
+        query |= {"at": {"$lte": at}, "$or": [{"at": {"$lt": at}}, {"_id": {"$gt": id_}}]}
+    found = database["ledger"].find(query, sort=[("at", -1), ("_id", 1)], limit=limit)
+    return [_entry(document) async for document in found]
+
+
+def _entry(found: Document) -> Entry:
+    return Entry(
+        id=found["_id"],
+        account=found["account"],
+        kind=found["kind"],
+        amount=int(found["amount"]),
+        reference=found["reference"],
+        at=found["at"],
+        by=found.get("by", ""),
+        note=found.get("note", ""),
+    )

@@ -98,10 +98,12 @@ def gateways(database: Database, tmp_path: Path) -> Gateways:
         verified: bool = True,
         data: Path | None = None,
     ) -> AsyncIterator[RunningGateway]:
+        sock = bound_socket("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         folder = data or tmp_path / "data"
         folder.mkdir(exist_ok=True)
-        mail = {"mail": {"url": f"file:{folder / OUTBOX}"}}
-        settings = load((), {}, options=merged(upstream_url, {**mail, **(tables or {})}))
+        own = {"server": {"public_url": url}, "mail": {"url": f"file:{folder / OUTBOX}"}}
+        settings = load((), {}, options=laid(merged(upstream_url, own), tables or {}))
         email = f"{secrets.token_hex(4)}@example.com"
         account = await Accounts(database).create(
             email, "default", verified=verified, credit=nano(credit)
@@ -109,8 +111,6 @@ def gateways(database: Database, tmp_path: Path) -> Gateways:
         record, key = await Keys(database, SECRET).create(account.id, name="test")
         app = App(settings, load_plugins(settings), database, folder, SECRET)
         gateway = listener(settings.server.wire, app.router, limits(settings), refuse=wire_refusal)
-        sock = bound_socket("127.0.0.1", 0)
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         await app.start()
         try:
             await gateway.start(sock)
@@ -126,6 +126,11 @@ def merged(upstream_url: str, tables: dict[str, Any]) -> dict[str, Any]:
     """Return the tables of a test laid over the usual ones."""
     result = copy.deepcopy(TABLES)
     result["providers"]["lab"]["base_url"] = f"{upstream_url}/v1"
+    return laid(result, tables)
+
+
+def laid(result: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
+    """Lay tables over others, two levels deep."""
     for name, table in tables.items():
         if isinstance(table, dict):
             result.setdefault(name, {})

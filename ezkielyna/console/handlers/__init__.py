@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ezkielyna.console.handlers import (
+    billing,
     health,
     landing,
     login,
+    payments,
     reset,
     settings,
     signup,
@@ -21,6 +23,8 @@ TOPICS: tuple[Topic, ...] = (
     login.TOPIC,
     reset.TOPIC,
     usage.TOPIC,
+    billing.TOPIC,
+    payments.TOPIC,
     settings.TOPIC,
     health.TOPIC,
 )
