@@ -79,6 +79,7 @@ async def test_from_an_amount_to_the_receipt(gateways: Gateways) -> None:
         assert "$20.00 added to your balance" in (await ann.get(path)).text
         receipt = await ann.get(f"{path}/receipt")
         assert "20.00 USD" in receipt.text
+        assert "No real money moved" in receipt.text
         assert gateway.email in receipt.text
         billing = await ann.get("/billing")
         assert "+$20.00" in billing.text

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from ezkielyna.contract.money import nano
 from ezkielyna.contract.payment import PaymentEvent, PaymentState
 from ezkielyna.defaults.vouchers import KIND, create_voucher
@@ -47,17 +49,22 @@ async def with_every_state(gateway: RunningGateway) -> dict[str, str]:
     return {state: payment.id for state, payment in made.items()}
 
 
-async def test_every_state_of_a_payment_is_seen(gateways: Gateways, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/billing",
+        "/billing/ledger",
+        "/billing/payments",
+        "/billing/payments/{processing}",
+        "/billing/payments/{failed}",
+        "/billing/payments/{refunded}/receipt",
+    ],
+)
+async def test_every_page_is_seen(gateways: Gateways, browser: Browser, path: str) -> None:
     async with gateways(tables=TABLES) as gateway:
         ids = await with_every_state(gateway)
         ann = await logged_in(gateway)
-        paths = [f"/billing/payments/{id_}" for id_ in ids.values()]
-        receipt = f"/billing/payments/{ids['refunded']}/receipt"
-        await browser.inspect(
-            gateway.url,
-            ["/billing", "/billing/payments", "/billing/ledger", receipt, *paths],
-            cookies=ann.cookies,
-        )
+        await browser.inspect(gateway.url, [path.format(**ids)], cookies=ann.cookies)
 
 
 async def test_billing_without_a_method_is_seen(gateways: Gateways, browser: Browser) -> None:
@@ -74,6 +81,7 @@ async def test_a_customer_tops_up_and_redeems(gateways: Gateways, browser: Brows
 
         async def walk(page: Any) -> None:
             await page.goto(f"{gateway.url}/billing")
+            assert await page.get_by_label("10 USD").is_checked()
             await page.get_by_label("25 USD").check(force=True)
             await page.get_by_role("button", name="Continue to payment").click()
             await page.get_by_role("button", name="Leave it processing").click()
@@ -105,6 +113,7 @@ async def test_a_top_up_needs_no_scripts(gateways: Gateways, browser: Browser) -
         async def walk(page: Any) -> None:
             await page.goto(f"{gateway.url}/billing")
             await page.get_by_label("Another amount").fill("12.50")
+            assert await page.get_by_label("Test payment", exact=False).is_checked()
             await page.get_by_label("Another test").check()
             await page.get_by_role("button", name="Continue to payment").click()
             await page.get_by_role("button", name="Decline the payment").click()

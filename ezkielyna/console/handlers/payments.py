@@ -34,6 +34,11 @@ class PaymentPage(AccountPage):
         """Return it; another account's is as missing as none."""
         return await stored.read(self.console.database, payment_id, account=self.account.id)
 
+    def pretends(self, payment: Payment) -> bool:
+        """True where no real money came in."""
+        method = self.console.payments.methods.get(payment.method)
+        return method is not None and method.pretends
+
     def label(self, payment: Payment) -> str:
         """Return the name of the method, which may not be configured any more."""
         method = self.console.payments.methods.get(payment.method)
@@ -98,6 +103,7 @@ class Receipt(PaymentPage):
             title="Receipt",
             payment=payment,
             label=self.label(payment),
+            pretends=self.pretends(payment),
             contact=self.console.settings.accounts.contact,
         )
 
