@@ -51,6 +51,7 @@ from ezkielyna.contract.requests import (
     CompletionRequest,
     EmbeddingRequest,
     ImageRequest,
+    Media,
 )
 from ezkielyna.contract.usage import Bucket, Usage, chat_usage
 from ezkielyna.wire.sse import Event, EventReader
@@ -84,6 +85,7 @@ __all__ = [
     "ImageRequest",
     "InvalidRequest",
     "Key",
+    "Media",
     "Model",
     "Nano",
     "Order",

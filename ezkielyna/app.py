@@ -34,6 +34,7 @@ from ezkielyna.storage.database import Database
 from ezkielyna.storage.idempotency import Claims
 from ezkielyna.storage.keys import Keys
 from ezkielyna.wire.client_address import ClientAddresses
+from ezkielyna.wire.fetcher import Fetcher
 from ezkielyna.wire.upstream import Upstream
 
 
@@ -59,6 +60,7 @@ class App:
             keys, process=self._ledger.process, suspects=Suspects(self.addresses)
         )
         self._upstream = Upstream()
+        self._fetcher = Fetcher(settings.fetch.allow) if settings.fetch.enabled else None
         self.payments = Payments(
             database, secret, self._catalogue.payments, settings.server.address
         )
@@ -78,7 +80,7 @@ class App:
             self._catalogue,
             admission,
             self._ledger,
-            Routing(self._catalogue.providers),
+            Routing(self._catalogue.providers, self._fetcher),
             self._upstream,
             self.heartbeat,
             self._idempotency,
@@ -128,6 +130,8 @@ class App:
         await self._counter.close()
         await self._post.close()
         await self._upstream.close()
+        if self._fetcher is not None:
+            await self._fetcher.close()
         await self._ledger.close()
 
     def _pages(self, database: Database, secret: bytes) -> Application:

@@ -144,6 +144,15 @@ class Provider(ABC):
         self.name = name
         self.settings = settings
 
+    def needs(self, request: ApiRequest) -> Mapping[str, str]:
+        """Return the addresses of images whose bytes the exchange must have, each with its place.
+
+        A place is what errors name: `messages[0].content[1].image_url.url`. The core fetches them,
+        guarded, and `request.media` has them when it asks for the exchange; they are not there
+        where the operator switched that off. Not called where a class does not define it.
+        """
+        return {}
+
     @abstractmethod
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange for this request to the upstream's `model`.

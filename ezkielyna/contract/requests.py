@@ -6,7 +6,9 @@ survives untouched. Field names, types and ranges are those of OpenAI's OpenAPI 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +19,16 @@ Endpoint = Literal["chat.completions", "completions", "embeddings", "images.gene
 
 TokenCount = Annotated[int, Field(ge=0, le=100_000_000)]
 StopSequences = str | list[str] | None
+
+
+class Media(NamedTuple):
+    """What the core fetched from an address that a request names."""
+
+    mime: str
+    data: bytes
+
+
+NO_MEDIA: Mapping[str, Media] = MappingProxyType({})
 
 
 class StreamOptions(BaseModel):
@@ -41,8 +53,9 @@ class ApiRequest(BaseModel):
     stream_options: StreamOptions | None = None
 
     # Slots, because pydantic's private attributes cost as much as the parsing of a short request.
-    __slots__ = ("_body", "_output_cap")
+    __slots__ = ("_body", "_media", "_output_cap")
     if TYPE_CHECKING:
+        _media: Mapping[str, Media]
         _body: bytes
         _output_cap: int | None
 
@@ -88,6 +101,15 @@ class ApiRequest(BaseModel):
     def cap_output(self, tokens: int) -> None:
         """Bound the output to what the customer's money covers."""
         object.__setattr__(self, "_output_cap", tokens)
+
+    @property
+    def media(self) -> Mapping[str, Media]:
+        """What is at the addresses that the provider said it needs; see `Provider.needs`."""
+        return getattr(self, "_media", NO_MEDIA)
+
+    def attach(self, media: Mapping[str, Media]) -> None:
+        """Add what was fetched; the core does this before it asks for the exchange."""
+        object.__setattr__(self, "_media", media)
 
     def fields(self) -> dict[str, Any]:
         """Return the body as a dictionary of its own, explicit top-level nulls left out.

@@ -25,7 +25,7 @@ from ezkielyna.dialect.media import (
     nearest_ratio,
     texts_of,
 )
-from ezkielyna.dialect.messages import Call, Part, Turn, append, conversation, parts_of
+from ezkielyna.dialect.messages import Call, Part, Turn, addresses, append, conversation, parts_of
 from ezkielyna.dialect.reading import (
     Json,
     count,
@@ -83,6 +83,7 @@ __all__ = [
     "ToolCall",
     "Tools",
     "Turn",
+    "addresses",
     "append",
     "closed",
     "compilable",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ezkielyna.contract.errors import InvalidRequest, Unsupported
 from ezkielyna.contract.requests import ApiRequest, ChatRequest, CompletionRequest
-from ezkielyna.dialect.messages import conversation
+from ezkielyna.dialect.messages import conversation, fill
 from ezkielyna.dialect.reading import (
     Json,
     flag,
@@ -80,6 +80,8 @@ class Chat:
         self._sort_out(can)
         self.tools = Tools(self.fields, can.tool_names)
         self.turns = conversation(self.fields["messages"])
+        if request.media:
+            fill(self.turns, request.media)
         self.stops = self._stops(can.stops)
         self.modalities = self._modalities(can.modalities)
         self.wants_json, self.schema = self._format()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
 from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.requests import ApiRequest, ChatRequest, Media
 from ezkielyna.dialect.reading import Json, invalid, listed, table, text, unsupported
 
 Kind = Literal["text", "image", "audio", "file"]
@@ -105,6 +107,35 @@ def conversation(messages: list[Json]) -> list[Turn]:
         walk.read(message, f"messages[{at}]")
     walk.all_answered(f"messages[{len(messages) - 1}]")
     return walk.turns
+
+
+def addresses(request: ApiRequest, read: tuple[str, ...]) -> dict[str, str]:
+    """Return the addresses of a chat's images, each with its place, for `Provider.needs`.
+
+    Those that begin with one of `read` are left out: the upstream reads them itself. Raises what
+    `conversation` raises.
+    """
+    if not isinstance(request, ChatRequest) or request.body.find(b'"http') < 0:
+        return {}
+    images = (part for part in _media(conversation(request.messages)) if part.kind == "image")
+    return {
+        image.url: image.where for image in images if image.url and not image.url.startswith(read)
+    }
+
+
+def fill(turns: list[Turn], media: Mapping[str, Media]) -> None:
+    """Give the parts their data that the core fetched."""
+    for part in _media(turns):
+        found = media.get(part.url)
+        if found is not None:
+            part.mime, part.data = found.mime, base64.b64encode(found.data).decode()
+
+
+def _media(turns: list[Turn]) -> Iterator[Part]:
+    for turn in turns:
+        yield from turn.parts
+        for call in turn.calls:
+            yield from call.result
 
 
 class _Walk:

@@ -147,6 +147,8 @@ class Pipeline:
 
         Nothing was sent to the client as long as another attempt may follow.
         """
+        if ctx.model.provider in self._routing.needy:
+            await self._routing.provide(ctx.model, ctx.request)
         watching = None
         if self._hooks is not None and ctx.request.streamed:
             watching = self._hooks.watching(ctx)

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator, Mapping
 
 from ezkielyna.contract.context import Model
-from ezkielyna.contract.errors import GatewayError
+from ezkielyna.contract.errors import GatewayError, InvalidRequest
 from ezkielyna.contract.provider import Exchange, Provider
 from ezkielyna.contract.requests import ApiRequest
 from ezkielyna.ledger.record import Attempt, UsageRecord
+from ezkielyna.wire.fetcher import Fetcher, FetchRefused
+
+MOST_IMAGES = 16
 
 
 class Routing:
@@ -18,8 +21,36 @@ class Routing:
     Retries happen in this one layer and only before the first byte: layers multiply them.
     """
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, providers: Mapping[str, Provider], fetcher: Fetcher | None = None) -> None:
         self._providers = providers
+        self._fetcher = fetcher
+        self.needy = frozenset(
+            name
+            for name, provider in providers.items()
+            if fetcher is not None and type(provider).needs is not Provider.needs
+        )
+        """The providers that may need more than the request, where it may be fetched."""
+
+    async def provide(self, model: Model, request: ApiRequest) -> None:
+        """Fetch what the model's provider needs; raises InvalidRequest where it cannot be had."""
+        needed = self._providers[model.provider].needs(request)
+        if not needed or self._fetcher is None:
+            return
+        if len(needed) > MOST_IMAGES:
+            param = list(needed.values())[MOST_IMAGES]
+            raise InvalidRequest(
+                f"This model takes up to {MOST_IMAGES} images by address a request; send others "
+                "as data URLs.",
+                param=param,
+            )
+        try:
+            request.attach(await self._fetcher.fetch(needed))
+        except FetchRefused as refused:
+            raise InvalidRequest(
+                f"The image at this address cannot be fetched: {refused.reason}. Send its content "
+                "as a data URL.",
+                param=needed[refused.url],
+            ) from None
 
     def exchanges(
         self, model: Model, request: ApiRequest

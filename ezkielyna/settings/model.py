@@ -160,6 +160,15 @@ class StorageSettings(Section):
     )
 
 
+class FetchSettings(Section):
+    """`[fetch]`: images that a request names, for upstreams that want their bytes."""
+
+    enabled: bool = Field(True, description="whether they are fetched; else such requests get 400")
+    allow: Networks = Field(
+        (), description="addresses or networks that are fetched from, beside public ones"
+    )
+
+
 class RedisSettings(Section):
     """`[redis]`: for limits that many machines share."""
 
@@ -283,6 +292,7 @@ class Settings(Section):
     )
     server: ServerSettings = Field(ServerSettings(), description="where and how to listen")
     storage: StorageSettings = Field(StorageSettings(), description="the database")
+    fetch: FetchSettings = Field(FetchSettings(), description="images that a request names")
     redis: RedisSettings = Field(RedisSettings(), description="for limits many machines share")
     providers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

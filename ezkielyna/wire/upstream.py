@@ -26,7 +26,8 @@ _REMEMBERED_URLS = 1024
 class Upstream:
     """Connections to every upstream of a process, pooled by origin. Lives on one event loop.
 
-    `idle_s` is how long an unused connection is kept, in seconds. Raises ValueError where the
+    `idle_s` is how long an unused connection is kept, in seconds; a `dialer` of your own opens them
+    its way. Raises ValueError where the
     environment names a proxy that cannot be used.
     """
 
@@ -35,12 +36,14 @@ class Upstream:
         *,
         proxy_from_environment: bool = True,
         ssl_context: ssl.SSLContext | None = None,
+        dialer: Dialer | None = None,
         max_idle_per_origin: int = 256,
         idle_s: float = 30.0,
     ) -> None:
         self.idle_s = idle_s
         self._max_idle = max_idle_per_origin
-        self._dialer = Dialer(Proxies(os.environ if proxy_from_environment else {}), ssl_context)
+        proxies = Proxies(os.environ if proxy_from_environment else {})
+        self._dialer = dialer or Dialer(proxies, ssl_context)
         self._idle: dict[Origin, list[UpstreamConnection]] = {}
         self._connections: set[UpstreamConnection] = set()
         self._dialing: set[asyncio.Task[None]] = set()

@@ -11,7 +11,7 @@ from ezkielyna_gemini.signatures import DUMMY, opened
 _BLANK = " "
 """Stands for a user's turn that Gemini needs and the client did not send."""
 
-_READ_BY_GOOGLE = (
+READ_BY_GOOGLE = (
     "https://generativelanguage.googleapis.com/",
     "https://www.youtube.com/",
     "https://youtube.com/",
@@ -81,9 +81,9 @@ def _part(part: Part) -> Json:
     if part.data:
         return {"inlineData": {"mimeType": part.mime, "data": part.data}}
     address = part.url or part.id
-    if address.startswith(_READ_BY_GOOGLE):
+    if address.startswith(READ_BY_GOOGLE):
         return {"fileData": {"fileUri": address}}
-    # This translator fetches nothing, and Google would guess.
+    # What the core did not fetch Google would guess.
     raise unsupported(part.where, "this address; send the content as a data URL")
 
 

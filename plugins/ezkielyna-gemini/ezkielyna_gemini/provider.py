@@ -18,9 +18,10 @@ from ezkielyna import (
     ProviderSettings,
     UpstreamRequest,
 )
-from ezkielyna.dialect import Chat, Json, encoded, unsupported
+from ezkielyna.dialect import Chat, Json, addresses, encoded, unsupported
 from ezkielyna_gemini import embeddings, images
 from ezkielyna_gemini.exchange import GeminiExchange
+from ezkielyna_gemini.messages import READ_BY_GOOGLE
 from ezkielyna_gemini.models import path
 from ezkielyna_gemini.request import ABILITIES, body_of
 
@@ -55,6 +56,10 @@ class GeminiProvider(Provider):
         key = settings.api_key.get_secret_value()
         credential = {"x-goog-api-key": key} if key else {}
         self._headers = {"content-type": "application/json", **credential, **settings.headers}
+
+    def needs(self, request: ApiRequest) -> dict[str, str]:
+        """Return the images that Google does not read itself: it wants their bytes."""
+        return addresses(request, READ_BY_GOOGLE)
 
     def exchange(self, request: ApiRequest, model: str) -> Exchange:
         """Return the exchange; raises InvalidRequest or Unsupported naming the field."""
