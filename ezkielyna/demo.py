@@ -40,7 +40,7 @@ async def demo_key(database: Database, data: Path, secret: bytes, plan: str) -> 
     )
     key = _kept_key(data / "demo.json")
     if await keys.find(key) is None:
-        await keys.create(account.id, name="demo", key=key)
+        await keys.create(account.id, name="demo", key=key, by="demo")
     return key
 
 

@@ -16,6 +16,8 @@ from ezkielyna.contract.money import Nano, usd
 if TYPE_CHECKING:
     from ezkielyna.storage.keys import KeyRecord
 
+BY = "command line"
+
 
 @click.group()
 def keys() -> None:
@@ -116,6 +118,7 @@ async def _create(
             models=models,
             expires_at=None if expires is None else datetime.now(UTC) + expires,
             limit=limit,
+            by=BY,
         )
 
 
@@ -132,7 +135,7 @@ async def _revoke(setup: Setup, key_id: str) -> KeyRecord:
     from ezkielyna.storage.keys import Keys
 
     async with setup.storage() as database:
-        return await Keys(database, setup.secret).revoke(key_id)
+        return await Keys(database, setup.secret).revoke(key_id, by=BY)
 
 
 def _document(record: KeyRecord, now: datetime) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from bson import Int64
 from pymongo import UpdateOne
@@ -14,12 +15,20 @@ from ezkielyna.contract.context import Account, Key
 from ezkielyna.contract.money import Nano
 from ezkielyna.storage.accounts import account_of
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.driver import Document
+from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Missing
 from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
+from ezkielyna.storage.trail import note
 from ezkielyna.storage.usage import spent_by_key
 
 PURPOSE = "api-key"
+
+Order = Literal["created", "name", "used"]
+_ORDERS: Mapping[Order, Sequence[tuple[str, int]]] = {
+    "created": (("created_at", -1), ("_id", 1)),
+    "name": (("name", 1), ("_id", 1)),
+    "used": (("last_used_at", -1), ("_id", 1)),
+}
 
 _WITH_ACCOUNT: Sequence[Mapping[str, Any]] = (
     {
@@ -87,10 +96,12 @@ class Keys:
         expires_at: datetime | None = None,
         limit: Nano | None = None,
         key: str | None = None,
+        by: str = "",
     ) -> tuple[KeyRecord, str]:
         """Make a key and return it with its text, which nobody can tell again.
 
-        `key` takes a text that `generate` made before. Raises Duplicate where that is a key.
+        `key` takes a text that `generate` made before. Raises Duplicate where that is a key. `by`
+        is who did it, for the trail; so it is in every change.
         """
         text = key or generate()
         document: Document = {
@@ -105,7 +116,12 @@ class Keys:
             "created_at": datetime.now(UTC),
             "revoked_at": None,
         }
-        await self._keys.insert_one(document)
+
+        async def work(session: Session) -> None:
+            await self._keys.insert_one(document, session=session)
+            await self._note(document, "key-created", by, session)
+
+        await self._database.transaction(work)
         return _record(document), text
 
     async def find(self, key: str) -> tuple[Key, Account] | None:
@@ -135,15 +151,92 @@ class Keys:
         found = self._keys.find({"account": account_id}, sort=[("created_at", 1), ("_id", 1)])
         return [_record(document) async for document in found]
 
-    async def revoke(self, key_id: str) -> KeyRecord:
-        """Revoke a key for ever; one that is revoked stays as it was. Raises Missing."""
-        await self._keys.update_one(
-            {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": datetime.now(UTC)}}
+    async def of(self, account_id: str, key_id: str) -> KeyRecord:
+        """Return a key of this account; raises Missing for one that it has not."""
+        return _record(await self._one({"_id": key_id, "account": account_id}))
+
+    async def page(
+        self,
+        account_id: str,
+        *,
+        text: str = "",
+        revoked: bool = False,
+        order: Order = "created",
+        skip: int = 0,
+        limit: int = 25,
+    ) -> tuple[Sequence[KeyRecord], int]:
+        """Return a page of an account's keys and how many there are in all.
+
+        `text` is part of the name or the end of the key; revoked keys are left out unless asked
+        for.
+        """
+        query: Document = {"account": account_id}
+        if not revoked:
+            query["revoked_at"] = None
+        if text:
+            part = re.escape(text)
+            query["$or"] = [
+                {"name": {"$regex": part, "$options": "i"}},
+                {"hint": {"$regex": f"{part}$"}},
+            ]
+        found = self._keys.find(query, sort=_ORDERS[order], skip=skip, limit=limit)
+        records = [_record(document) async for document in found]
+        return records, await self._keys.count_documents(query)
+
+    async def rename(self, account_id: str, key_id: str, name: str, *, by: str) -> KeyRecord:
+        """Give a key of this account another name; raises Missing."""
+        return await self._change(
+            {"_id": key_id, "account": account_id, "name": {"$ne": name}},
+            {"name": name},
+            "key-renamed",
+            by,
+            {"_id": key_id, "account": account_id},
+            f" is now {name}",
         )
-        document = await self._keys.find_one({"_id": key_id})
+
+    async def revoke(self, key_id: str, *, account_id: str = "", by: str = "") -> KeyRecord:
+        """Revoke a key for ever; one that is revoked stays as it was. Raises Missing.
+
+        With `account_id` only a key of that account is found.
+        """
+        which = {"_id": key_id, **({"account": account_id} if account_id else {})}
+        now = datetime.now(UTC)
+        return await self._change(
+            {**which, "revoked_at": None}, {"revoked_at": now}, "key-revoked", by, which
+        )
+
+    async def _change(
+        self,
+        query: Document,
+        changes: Document,
+        act: str,
+        by: str,
+        which: Document,
+        remark: str = "",
+    ) -> KeyRecord:
+        """Change what `query` finds, with a step of the trail; return the key that is `which`."""
+
+        async def work(session: Session) -> None:
+            changed = await self._keys.find_one_and_update(
+                query, {"$set": changes}, before=True, session=session
+            )
+            if changed is not None:
+                await self._note(changed, act, by, session, remark)
+
+        await self._database.transaction(work)
+        return _record(await self._one(which))
+
+    async def _one(self, query: Document) -> Document:
+        document = await self._keys.find_one(query)
         if document is None:
-            raise Missing(f"there is no key {key_id}")
-        return _record(document)
+            raise Missing(f"there is no key {query['_id']}")
+        return document
+
+    async def _note(
+        self, document: Document, act: str, by: str, session: Session, remark: str = ""
+    ) -> None:
+        about = f"{document['name']} ({document['hint']}){remark}"
+        await note(self._database, document["account"], act, by=by, about=about, session=session)
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used; an earlier time than the noted one changes nothing."""

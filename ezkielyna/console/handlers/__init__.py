@@ -5,6 +5,7 @@ from __future__ import annotations
 from ezkielyna.console.handlers import (
     billing,
     health,
+    keys,
     landing,
     login,
     payments,
@@ -22,6 +23,7 @@ TOPICS: tuple[Topic, ...] = (
     verify.TOPIC,
     login.TOPIC,
     reset.TOPIC,
+    keys.TOPIC,
     usage.TOPIC,
     billing.TOPIC,
     payments.TOPIC,
