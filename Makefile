@@ -44,8 +44,11 @@ check: $(VENV)/.installed-test ## format, lint, strict types, tests
 soak: $(VENV)/.installed-test ## the long runs: crash points, kills, ten thousand examples
 	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest tests/ledger tests/faults plugins
 
-bench: $(VENV)/.installed-test ## the benchmark table
+bench: $(VENV)/.installed-test ## the benchmark table; PEERS=1 measures other gateways, too
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-test ## write generated tables anew
+	$(BIN)/python -m benchmarks.standing
 
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-header --no-annotate --prerelease=if-necessary-or-explicit $(UPGRADE)

@@ -25,10 +25,12 @@ from typing import Any
 from benchmarks.gateways import Absent, Stage, Subject, direct, given, nginx, ours
 from benchmarks.load import raise_file_limit
 from benchmarks.measures import Measure, command, figures, measures, steady_rate, take
+from benchmarks.peers import peers
 from benchmarks.processes import NotStarted, free_port, memory_kib, shown, wait_calm
 from benchmarks.table import render, spread
 
 _FORMAT = 1
+_UNTOLD = ("key", "output", "peers_folder")
 _PACKAGES = ("ezkielyna", "tornado", "uvloop", "httptools", "orjson", "pydantic", "motor")
 
 
@@ -41,6 +43,7 @@ class Session:
         self.measures = chosen
         self.subjects: list[Subject] = []
         self.absent: dict[str, str] = {}
+        self.failing: set[tuple[str, str]] = set()  # subjects and measures that they do not bear
         self.commands: list[str] = []
         self.raw: list[dict[str, Any]] = []
         self.rounds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -66,7 +69,9 @@ class Session:
     def measure(self, number: int) -> None:
         """Take every measure of every subject once; subjects alternate within a measure."""
         for measure in self.measures:
-            for subject in self.subjects:
+            for subject in filter(measure.applies, self.subjects):
+                if (subject.name, measure.name) in self.failing:
+                    continue
                 raw = self._take(measure, subject, self.options.seconds)
                 wait_calm(subject.pids)  # what it still has to write is not the next one's load
                 self.raw.append(
@@ -85,15 +90,20 @@ class Session:
         return take(line, subject.key, seconds, self.stage.other_cores)
 
     def _warm(self, subject: Subject) -> bool:
-        for measure in self.measures:
-            if measure.way == "closed":
-                raw = take(command(measure, subject, 0.3), subject.key, 0.3, self.stage.other_cores)
-                if raw["errors"]:
-                    self.leave_out(subject.name, f"{measure.name}: {raw['error']}")
-                    return False
+        """Try every closed loop; a subject that manages none of them is left out altogether."""
+        tried = [one for one in self.measures if one.way == "closed" and one.applies(subject)]
+        for measure in tried:
+            raw = take(command(measure, subject, 0.3), subject.key, 0.3, self.stage.other_cores)
+            if raw["errors"]:
+                self.leave_out(f"{subject.name}: {measure.name}", raw["error"])
+                self.failing.add((subject.name, measure.name))
+        if tried and all((subject.name, one.name) in self.failing for one in tried):
+            return False
         if subject.pids:
             subject.idle_kib = memory_kib(subject.pids)
             self.rounds[subject.name]["memory_idle_mib"].append(subject.idle_kib / 1024)
+        for figure, values in subject.once.items():
+            self.rounds[subject.name][figure].extend(values)
         return True
 
     def report(self) -> dict[str, Any]:
@@ -104,7 +114,7 @@ class Session:
             "machine": machine(),
             "cores": {"gateway": self.stage.gateway_cores, "load": self.stage.other_cores},
             "versions": versions(self.subjects),
-            "settings": {k: v for k, v in vars(self.options).items() if k != "key"},
+            "settings": {k: v for k, v in vars(self.options).items() if k not in _UNTOLD},
             "commands": {
                 "run": shown([sys.executable, "-m", "benchmarks", *sys.argv[1:]]),
                 "gateways": {one.name: one.command for one in self.subjects},
@@ -192,8 +202,16 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="counted, a measure and round")
     parser.add_argument("--only", default="", help="measures or gateways (direct,nginx,ours)")
     parser.add_argument("--streams", type=int, default=500, help="paced streams at once")
-    parser.add_argument("--idle-streams", type=int, default=1000, help="streams for the memory")
+    parser.add_argument("--idle-streams", type=int, default=5000, help="streams for the memory")
     parser.add_argument("--group", type=int, default=4, help="chunks the upstream writes at once")
+    parser.add_argument(
+        "--peers", action="store_true", default=bool(os.environ.get("PEERS")),
+        help="install LiteLLM's proxy and Portkey's gateway and measure them, too; also PEERS=1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers-folder", type=Path, default=Path(tempfile.gettempdir()) / "ezkielyna-peers",
+        help="where they are installed, once",
+    )  # fmt: skip
     parser.add_argument("--url", action="append", default=[], metavar="NAME=URL")
     parser.add_argument("--key", default="", help="the key for every --url")
     parser.add_argument("--upstream-port", type=int, default=0, help="fixed, for --url gateways")
@@ -210,7 +228,10 @@ def _gateways(options: argparse.Namespace) -> dict[str, Callable[[Stage], list[S
         "nginx": nginx,
         "ours, llhttp": ours("llhttp", priced=True),
         "ours, tornado": ours("tornado", priced=False),
+        "ours, llhttp, 2 workers": ours("llhttp", priced=False, workers=2, only=("plain",)),
     }
+    if options.peers:
+        known |= peers(options.peers_folder)
     chosen = [part for part in options.only.split(",") if part]
     if any(name.startswith(part) for name in known for part in chosen):
         known = {n: s for n, s in known.items() if any(n.startswith(part) for part in chosen)}
@@ -239,7 +260,7 @@ def run(options: argparse.Namespace) -> Session:
     chosen = _measures(options)
     with tempfile.TemporaryDirectory(prefix="ezkielyna-bench-") as folder, ExitStack() as running:
         port = options.upstream_port or free_port()
-        scripts = [one.script for one in chosen]
+        scripts = list(dict.fromkeys(script for one in chosen for script in one.scripts))
         stage = Stage(Path(folder), port, gateway, load, scripts, running)
         line = [sys.executable, "-m", "benchmarks.upstream", "--port", str(port)]
         stage.start("upstream", line, port, upstream)

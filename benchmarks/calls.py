@@ -11,7 +11,7 @@ import json
 import re
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -27,19 +27,32 @@ class Request:
 
     __slots__ = ("chunks", "data", "host", "port", "streamed")
 
-    def __init__(self, url: str, model: str, key: str = "", *, usage: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str = "",
+        *,
+        usage: bool = False,
+        image_kib: int = 0,
+        headers: Sequence[str] = (),
+    ) -> None:
         script = script_of(model)
         address = urlsplit(url)
         self.host = address.hostname or "127.0.0.1"
         self.port = address.port or 80
         self.streamed = script.kind != "plain"
         self.chunks = script.chunks if self.streamed else 1
-        body = json.dumps(_body(model, self.chunks, self.streamed, usage)).encode()
+        asked = _body(model, self.chunks, self.streamed, usage)
+        if image_kib:
+            asked["messages"] = [{"role": "user", "content": _picture(image_kib)}]
+        body = json.dumps(asked).encode()
         head = (
             f"POST {address.path.rstrip('/')}/chat/completions HTTP/1.1\r\n"
             f"Host: {address.netloc}\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {key or 'none'}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Authorization: Bearer {key or 'none'}\r\nContent-Length: {len(body)}\r\n"
         )
+        head += "".join(f"{header}\r\n" for header in headers) + "\r\n"
         self.data = head.encode() + body
 
 
@@ -58,6 +71,15 @@ def _body(model: str, chunks: int, streamed: bool, usage: bool) -> dict[str, obj
     if usage:
         body["stream_options"] = {"include_usage": True}
     return body
+
+
+def _picture(kib: int) -> list[dict[str, object]]:
+    """Return the content of a message with an image of this size, in base64."""
+    url = "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB" * (kib * 32)
+    return [
+        {"type": "text", "text": _QUESTION},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
 
 
 class Tally:

@@ -6,9 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from benchmarks.processes import (
     free_port,
     mentioning,
     pin,
+    seconds_to_line,
     shown,
 )
 
 _DATABASE = "secantus"  # in the command line of the embedded database
 _EMAIL = "bench@example.com"
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
+_STARTS = 3
+_DIALECTS = ("anthropic", "gemini")
 
 _NGINX = """
 daemon off; pid {folder}/pid; error_log stderr warn; worker_processes 1; worker_rlimit_nofile 20000;
@@ -48,18 +51,26 @@ http {{
 """
 
 _OURS = """
-plugins = ["openai"]
+plugins = ["openai", "anthropic", "gemini"]
 [server]
 host = "127.0.0.1"
 port = {port}
-workers = 1
+workers = {workers}
 wire = "{wire}"
 [storage]
-url = "embedded:"
-[providers.scripted]
+url = "{storage}"
+[providers.openai]
 kind = "openai"
 preset = "openai"
 base_url = "http://127.0.0.1:{upstream}/v1"
+api_key = "none"
+[providers.anthropic]
+kind = "anthropic"
+base_url = "http://127.0.0.1:{upstream}/v1"
+api_key = "none"
+[providers.gemini]
+kind = "gemini"
+base_url = "http://127.0.0.1:{upstream}/v1beta"
 api_key = "none"
 [plans.default]
 rpm = 1000000000
@@ -72,7 +83,7 @@ require_verified_email = false
 
 _MODEL = """
 [models."{name}"]
-provider = "scripted"
+provider = "{provider}"
 input = {input}
 output = {output}
 context = 128000
@@ -96,6 +107,11 @@ class Subject:
     version: str = ""
     command: str = ""
     idle_kib: int = 0
+    translates: bool = False  # it leads to the upstream's other dialects, too
+    probe: str = ""  # a small page of its own
+    headers: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # the measures to take of it; all when empty
+    once: dict[str, list[float]] = field(default_factory=dict)  # figures taken at the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +125,26 @@ class Stage:
     scripts: Sequence[str]
     running: ExitStack
 
-    def start(self, name: str, command: Sequence[str], port: int, cores: Iterable[int]) -> Started:
+    def cores_for(self, workers: int) -> list[int]:
+        """Return a core for each of several workers, as far as there are any."""
+        every = list(dict.fromkeys([*self.gateway_cores, *self.other_cores]))
+        return every[:workers]
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        port: int,
+        cores: Iterable[int],
+        *,
+        patience_s: float = _PATIENCE_S,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Started:
         """Start a process that ends with the stage; raises NotStarted."""
-        started = Started(command, cores, self.folder / f"{name}.log")
+        started = Started(command, cores, self.folder / f"{name}.log", cwd, environment)
         self.running.callback(started.stop)
-        started.wait_listening(port)
+        started.wait_listening(port, patience_s)
         return started
 
 
@@ -146,22 +177,26 @@ def nginx(stage: Stage) -> list[Subject]:
     ]
 
 
-def ours(wire: str, *, priced: bool) -> Callable[[Stage], list[Subject]]:
+def ours(
+    wire: str, *, priced: bool, workers: int = 1, only: tuple[str, ...] = ()
+) -> Callable[[Stage], list[Subject]]:
     """Return what starts this gateway on a wire: one subject without money, one with, if priced."""
 
     def start(stage: Stage) -> list[Subject]:
         program = str(Path(sys.executable).with_name("ezkielyna"))
         if not Path(program).exists():
             raise Absent(f"{program} is not installed")
-        folder = stage.folder / f"ours-{wire}"
+        name = f"ours, {wire}" + (f", {workers} workers" if workers > 1 else "")
+        folder = stage.folder / name.replace(", ", "-").replace(" ", "-")
         folder.mkdir()
         port = free_port()
         config = folder / "ezkielyna.toml"
-        config.write_text(_configuration(stage, wire, port))
+        config.write_text(_configuration(stage, wire, port, workers))
         common = ["--config", str(config), "--data", str(folder / "data")]
-        command = [program, "serve", *common, "--port", str(port)]
+        command = [program, "serve", *common]
+        cores = stage.gateway_cores if workers == 1 else stage.cores_for(workers)
         try:
-            started = stage.start(f"ours-{wire}", command, port, stage.gateway_cores)
+            started = stage.start(folder.name, command, port, cores)
             key = _make_key(program, common)
         except NotStarted as reason:
             raise Absent(str(reason)) from reason
@@ -169,15 +204,36 @@ def ours(wire: str, *, priced: bool) -> Callable[[Stage], list[Subject]]:
         started.others = database
         for pid in database:
             pin(pid, stage.other_cores)
-        one = f"ours, {wire}"
-        url = f"http://127.0.0.1:{port}/v1"
-        rest = (pids, _our_version(), shown(command))
-        subjects = [Subject(one, url, key, "bench", *rest)]
+        one = Subject(
+            name,
+            f"http://127.0.0.1:{port}/v1",
+            key,
+            pids=pids,
+            version=_our_version(),
+            command=shown(command),
+            translates=True,
+            probe=f"http://127.0.0.1:{port}/healthz",
+            only=only,
+        )
         if priced:
-            subjects.append(Subject(f"{one}, money", url, key, "priced", *rest))
-        return subjects
+            one.once["start_s"] = _start_times(stage, program, folder, wire)
+        return [one, replace(one, name=f"{name}, money", prefix="priced", once={})][: 1 + priced]
 
     return start
+
+
+def _start_times(stage: Stage, program: str, folder: Path, wire: str) -> list[float]:
+    """Return how long three starts took until "listening", in seconds; the database runs."""
+    notice = json.loads((folder / "data" / "db.json").read_text())
+    storage = f"mongodb://127.0.0.1:{notice['port']}/?directConnection=true"
+    config = folder / "start.toml"
+    times = []
+    for number in range(_STARTS):
+        config.write_text(_configuration(stage, wire, free_port(), 1, storage))
+        data = str(folder / f"start-{number}")
+        command = [program, "serve", "--config", str(config), "--data", data]
+        times.append(seconds_to_line(command, "listening on", stage.gateway_cores))
+    return times
 
 
 def given(name: str, url: str, key: str) -> Callable[[Stage], list[Subject]]:
@@ -185,11 +241,18 @@ def given(name: str, url: str, key: str) -> Callable[[Stage], list[Subject]]:
     return lambda stage: [Subject(name, url, key)]
 
 
-def _configuration(stage: Stage, wire: str, port: int) -> str:
-    text = _OURS.format(port=port, wire=wire, upstream=stage.upstream)
+def _configuration(
+    stage: Stage, wire: str, port: int, workers: int, storage: str = "embedded:"
+) -> str:
+    text = _OURS.format(
+        port=port, wire=wire, upstream=stage.upstream, workers=workers, storage=storage
+    )
     for script in stage.scripts:
-        text += _MODEL.format(name=f"bench-{script}", input="0", output="0")
-        text += _MODEL.format(name=f"priced-{script}", input="2.50", output="10.00")
+        provider = next((name for name in _DIALECTS if script.startswith(name)), "openai")
+        for prefix, prices in (("bench", ("0", "0")), ("priced", ("2.50", "10.00"))):
+            text += _MODEL.format(
+                name=f"{prefix}-{script}", provider=provider, input=prices[0], output=prices[1]
+            )
     return text
 
 

@@ -19,18 +19,27 @@ from typing import Any
 import uvloop
 
 from benchmarks.calls import Call, Request, Tally
+from benchmarks.probe import Probe
 from benchmarks.processes import cpu_s, memory_kib
 
 _OPENING_AT_ONCE = 50
 _SETTLE_S = 0.4
-_PATIENCE_S = 15.0
+_PATIENCE_S = 45.0
 
 
 class Run:
     """One run: its calls, its tally, and the window in which it counts."""
 
-    def __init__(self, request: Request, watch: Sequence[int], *, read_gaps: bool = False) -> None:
+    def __init__(
+        self,
+        request: Request,
+        watch: Sequence[int],
+        *,
+        read_gaps: bool = False,
+        probe: Probe | None = None,
+    ) -> None:
         self.request = request
+        self._probe = probe
         self.tally = Tally(read_gaps=read_gaps)
         self.calls: list[Call] = []
         self._watch = watch
@@ -54,18 +63,25 @@ class Run:
     async def window(self, seconds: float) -> None:
         """Count for so long, and note what the watched processes spent meanwhile."""
         gc.collect()
-        cpu, own = cpu_s(self._watch), time.process_time()
-        self.tally.open = True
+        before, own = [cpu_s([pid]) for pid in self._watch], time.process_time()
+        self._count(True)
         begun = time.perf_counter()
         await asyncio.sleep(seconds)
-        self.tally.open = False
+        self._count(False)
         took = time.perf_counter() - begun
+        spent = [cpu_s([pid]) - cpu for pid, cpu in zip(self._watch, before, strict=True)]
         self._figures = {
             "seconds": took,
-            "cpu_s": cpu_s(self._watch) - cpu,
+            "cpu_s": sum(spent),
+            "cpu_each_s": spent,
             "memory_kib": memory_kib(self._watch),
             "load_cpu_s": time.process_time() - own,
         }
+
+    def _count(self, whether: bool) -> None:
+        self.tally.open = whether
+        if self._probe is not None:
+            self._probe.open = whether
 
     async def quiet(self) -> None:
         """Wait until no answer is under way, then drop the connections."""
@@ -101,6 +117,7 @@ class Run:
             "duration_ms": percentiles(tally.durations),
             "first_byte_ms": percentiles(tally.first_bytes),
             "gap_ms": percentiles(tally.gaps),
+            "probe_ms": percentiles(self._probe.waits) if self._probe is not None else {},
         }
 
 
@@ -167,6 +184,36 @@ async def paced(run: Run, streams: int, seconds: float) -> dict[str, Any]:
     return {**run.report(), "streams": flowing}
 
 
+async def fair(
+    run: Run, fire: Run, streams: int, connections: int, seconds: float
+) -> dict[str, Any]:
+    """Time the gaps of slow streams, first alone, then beside streams that come at full speed."""
+    for first in range(0, streams, _OPENING_AT_ONCE):
+        await run.dial_many(min(_OPENING_AT_ONCE, streams - first), lambda call: None)
+        for call in run.calls[first:]:
+            call.send()
+    await run.flowing()
+    await run.window(seconds)
+    quiet = percentiles(run.tally.gaps)
+    del run.tally.gaps[:]
+    hose = asyncio.create_task(closed(fire, connections, seconds, _SETTLE_S))
+    await asyncio.sleep(_SETTLE_S)
+    await run.window(seconds)
+    flowing = sum(call.flowing for call in run.calls)
+    if flowing < streams:
+        run.tally.fail(f"{flowing} of {streams} streams flowed")
+    run.close()
+    beside = await hose
+    found = run.report()
+    return {
+        **found,
+        "errors": found["errors"] + beside["errors"],
+        "error": found["error"] or beside["error"],
+        "quiet_gap_ms": quiet,
+        "fire_chunks": beside["chunks"],
+    }
+
+
 async def steady(run: Run, rate: float, seconds: float, warm_s: float) -> dict[str, Any]:
     """Send requests at a fixed rate, whatever the answers do; each on an idle connection."""
     idle: deque[Call] = deque()
@@ -204,33 +251,58 @@ async def _after(seconds: float, work: Coroutine[None, None, None]) -> None:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     ways = parser.add_subparsers(dest="way", required=True)
-    for way in ("closed", "paced", "steady"):
+    for way in ("closed", "paced", "steady", "fair"):
         one = ways.add_parser(way)
         one.add_argument("--url", required=True, help="what precedes /chat/completions")
         one.add_argument("--model", required=True)
         one.add_argument("--key", default="")
+        one.add_argument("--header", action="append", default=[], help="sent with every request")
         one.add_argument("--seconds", type=float, default=3.0)
         one.add_argument("--warm", type=float, default=0.4, help="seconds before counting")
         one.add_argument("--watch", default="", help="process ids, with commas")
+        one.add_argument("--probe", default="", help="a small page to ask every 10 ms meanwhile")
         one.add_argument("--usage", action="store_true", help="ask for the usage chunk")
-        if way == "closed":
+        one.add_argument("--image-kib", type=int, default=0, help="an image in every request")
+        if way in ("closed", "fair"):
             one.add_argument("--connections", type=int, default=32)
-        elif way == "paced":
+        if way in ("paced", "fair"):
             one.add_argument("--streams", type=int, default=500)
-        else:
+        if way == "fair":
+            one.add_argument("--fire", required=True, help="the model of the fast streams")
+        if way == "steady":
             one.add_argument("--rate", type=float, default=500.0, help="requests a second")
     return parser
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Do what the arguments say and return the figures; raises OSError when nobody listens."""
-    request = Request(options.url, options.model, options.key, usage=options.usage)
+    if not options.probe:
+        return await _measure(options, None)
+    async with Probe(options.probe) as probe:
+        return await _measure(options, probe)
+
+
+async def _measure(options: argparse.Namespace, probe: Probe | None) -> dict[str, Any]:
+    def request(model: str) -> Request:
+        return Request(
+            options.url,
+            model,
+            options.key,
+            usage=options.usage,
+            image_kib=options.image_kib,
+            headers=options.header,
+        )
+
     watch = [int(pid) for pid in options.watch.split(",") if pid]
-    run = Run(request, watch, read_gaps=options.way == "paced")
+    gaps = options.way in ("paced", "fair")
+    run = Run(request(options.model), watch, read_gaps=gaps, probe=probe)
     if options.way == "closed":
         return await closed(run, options.connections, options.seconds, options.warm)
     if options.way == "paced":
         return await paced(run, options.streams, options.seconds)
+    if options.way == "fair":
+        fire = Run(request(options.fire), [])
+        return await fair(run, fire, options.streams, options.connections, options.seconds)
     return await steady(run, options.rate, options.seconds, options.warm)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.gateways import Subject
 from benchmarks.processes import on_cores, shown
@@ -15,29 +15,59 @@ from benchmarks.scripts import script_of
 
 _STEADY_RATE = 1000.0
 _LOAD_SHARE = 0.3
-_SPARE_S = 60
+_SPARE_S = 120
+_WORKING = 0.05  # a process that used less of a core only watches the others
+_IMAGE = ("--image-kib", "10240")
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One kind of load: a way of `load.py`, the script it asks for, and its options."""
+    """One kind of load: a way of `load.py`, the script it asks for, and its options.
+
+    `needs` names what a subject must have to be measured so: "translates", "probe", or "".
+    """
 
     name: str
     way: str
     script: str
     options: tuple[str, ...] = ()
+    needs: Literal["", "translates", "probe"] = ""
+    fire: str = ""
+
+    def applies(self, subject: Subject) -> bool:
+        """Whether the subject is measured this way."""
+        if subject.only and self.name not in subject.only:
+            return False
+        return not self.needs or bool(getattr(subject, self.needs))
+
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        """The model names, without prefix, that it asks for."""
+        return (self.script, self.fire) if self.fire else (self.script,)
 
 
 def measures(seconds: float, *, streams: int, idle_streams: int, group: int) -> list[Measure]:
     """Return all measures; paced scripts outlive their window by enough to open the streams."""
-    long = round(seconds) + _SPARE_S
+    long = round(2 * seconds) + _SPARE_S
     burst = f"burst-2000-by-{group}"
+    many, few = ("--connections", "32"), ("--connections", "16")
     return [
-        Measure("plain", "closed", "plain", ("--connections", "32")),
-        Measure("burst", "closed", burst, ("--connections", "16")),
-        Measure("nulls", "closed", f"{burst}-nulls", ("--connections", "16")),
+        Measure("plain", "closed", "plain", many),
+        Measure("burst", "closed", burst, few),
+        Measure("nulls", "closed", f"{burst}-nulls", few),
+        Measure("anthropic", "closed", f"anthropic-{burst}", few, "translates"),
+        Measure("gemini", "closed", f"gemini-{burst}", few, "translates"),
         Measure("paced", "paced", f"paced-50x{long}", ("--streams", str(streams))),
         Measure("first", "steady", "burst-16"),
+        Measure("lag", "closed", "plain", many, "probe"),
+        Measure("large", "closed", "plain", ("--connections", "2", *_IMAGE), "probe"),
+        Measure(
+            "fair",
+            "fair",
+            f"paced-10x{long}",
+            ("--streams", str(streams), "--connections", "1"),
+            fire=burst,
+        ),
         Measure("memory", "paced", f"paced-1x{long}", ("--streams", str(idle_streams))),
     ]
 
@@ -51,6 +81,12 @@ def command(
     line += measure.options
     if measure.way == "steady":
         line += ["--rate", str(rate or _STEADY_RATE)]
+    if measure.fire:
+        line += ["--fire", f"{subject.prefix}-{measure.fire}"]
+    if measure.needs == "probe":
+        line += ["--probe", subject.probe]
+    for header in subject.headers:
+        line += ["--header", header]
     if subject.pids:
         line += ["--watch", ",".join(map(str, subject.pids))]
     return line
@@ -88,15 +124,27 @@ def figures(measure: Measure, raw: dict[str, Any], subject: Subject) -> dict[str
     if not seconds:
         return found
     spent = raw["cpu_s"] if subject.pids else None
-    if measure.name in ("plain", "burst", "nulls"):
+    if measure.name in ("plain", "burst", "nulls", "anthropic", "gemini"):
         found |= _closed(measure.name, raw, seconds, spent)
     elif measure.name == "paced":
         found |= _paced(measure, raw, seconds, spent)
     elif measure.name == "first":
-        found |= {f"first_{name}_ms": raw["first_byte_ms"][name] for name in raw["first_byte_ms"]}
-    elif subject.pids and raw["streams"]:
-        found["memory_kib_stream"] = (raw["memory_kib"] - subject.idle_kib) / raw["streams"]
+        found |= _points("first", raw["first_byte_ms"])
+    elif measure.name == "fair":
+        found |= _points("fair_quiet", raw["quiet_gap_ms"]) | _points("fair", raw["gap_ms"])
+    elif measure.needs == "probe":
+        found |= _points(f"{measure.name}_wait", raw["probe_ms"])
+        found[f"{measure.name}_requests_s"] = raw["requests"] / seconds
+    elif measure.name == "memory":
+        found["memory_streams"] = raw["streams"]
+        if subject.pids and raw["streams"]:
+            grown = raw["memory_kib"] - subject.idle_kib
+            found["memory_kib_stream"] = grown / raw["streams"]
     return found
+
+
+def _points(name: str, times: dict[str, float]) -> dict[str, float]:
+    return {f"{name}_{point}_ms": time for point, time in times.items()}
 
 
 def _closed(
@@ -110,6 +158,9 @@ def _closed(
         found[f"{name}_cpu_{'ms' if name == 'plain' else 'us'}"] = scale * spent / count
     if name == "plain" and raw["duration_ms"]:
         found["plain_p99_ms"] = raw["duration_ms"]["p99"]
+    working = [one for one in raw.get("cpu_each_s", ()) if one > _WORKING * seconds]
+    if name == "plain" and len(working) > 1:
+        found["plain_balance"] = 100 * (max(working) / (sum(working) / len(working)) - 1)
     return found
 
 

@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,7 +26,14 @@ class NotStarted(Exception):
 class Started:
     """A process of ours: pinned, its output in a file, gone when `stop` returns."""
 
-    def __init__(self, command: Sequence[str], cores: Iterable[int], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        cores: Iterable[int],
+        log: Path,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         wanted = set(cores)
         # The surroundings must not configure what is measured.
         clean = {k: v for k, v in os.environ.items() if not k.startswith("EZKIELYNA_")}
@@ -37,7 +46,8 @@ class Started:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=clean,
+                env={**clean, **(environment or {})},
+                cwd=cwd,
             )
 
     @property
@@ -165,6 +175,38 @@ def memory_kib(pids: Iterable[int]) -> int:
     return total
 
 
+def seconds_to_line(command: Sequence[str], begin: str, cores: Iterable[int]) -> float:
+    """Return how long a process takes to write a line that begins so; then end it.
+
+    Raises NotStarted when it ends without.
+    """
+    with on_cores(cores):
+        since = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith(begin):
+                return time.monotonic() - since
+        raise NotStarted(f"{shown(command)} ended without {begin!r}")
+    finally:
+        process.terminate()
+        process.wait(_STOP_S)
+        process.stdout.close()
+
+
 def shown(command: Sequence[str]) -> str:
-    """Return a command as it would be typed."""
-    return subprocess.list2cmdline(command)
+    """Return a command as it would be typed: no path tells where it ran."""
+    here = Path(sys.executable).parent
+    typed = (str(Path(one).relative_to(here)) if _below(one, here) else one for one in command)
+    return subprocess.list2cmdline(list(typed)).replace(tempfile.gettempdir(), "TMP")
+
+
+def _below(text: str, folder: Path) -> bool:
+    return text.startswith(f"{folder}{os.sep}")

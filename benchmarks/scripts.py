@@ -8,6 +8,7 @@
 | `bench-burst-2000-nulls` | the same, with `"usage":null` in every chunk when usage was asked |
 | `bench-paced-50x10`   | 50 chunks a second for 10 seconds                                    |
 
+A stream is told in OpenAI's dialect, or in that of the path it was asked on (`dialects.py`).
 What stands before `plain`, `burst` or `paced` is free: `priced-plain` is the same answer under
 another price. Every chunk is an event of its own in an HTTP chunk of its own, as providers send
 them, and holds exactly one `MARK`; so chunks can be counted in the bytes, however they were cut.
@@ -18,6 +19,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from benchmarks.dialects import Stream
 
 MARK = b"~"
 """Once in every content chunk, nowhere else in an answer."""
@@ -81,23 +84,29 @@ class Answer:
     ending: bytes = b""
 
 
-def answer_of(model: str, usage_asked: bool) -> Answer:
+def answer_of(model: str, usage_asked: bool, dialect: Stream | None = None) -> Answer:
     """Build the answer of a model; raises ValueError for a name without a script."""
     script = script_of(model)
     if script.kind == "plain":
         return Answer(script, plain_answer())
-    nulls = script.nulls and usage_asked
-    chunk = framed(event(b'{"content":" tok~"}', b"null", nulls))
-    opening = STREAM_HEAD + framed(event(b'{"role":"assistant","content":""}', b"null", nulls))
-    ending = framed(event(b"{}", b'"stop"', nulls))
-    if usage_asked:
-        ending += framed(usage_event())
-    ending += framed(DONE) + END
+    stream = dialect or _openai(script.nulls and usage_asked, usage_asked)
+    opening = STREAM_HEAD + b"".join(map(framed, stream.opening))
+    chunk = framed(stream.chunk)
+    ending = b"".join(map(framed, stream.ending)) + END
     if script.kind == "paced":
         return Answer(script, opening, (chunk,), ending)
     whole, rest = divmod(script.chunks, script.group)
     groups = (chunk * script.group,) * whole + ((chunk * rest,) if rest else ())
     return Answer(script, opening, (*groups, ending))
+
+
+def _openai(nulls: bool, usage_asked: bool) -> Stream:
+    last = (event(b"{}", b'"stop"', nulls), *((usage_event(),) if usage_asked else ()), DONE)
+    return Stream(
+        opening=(event(b'{"role":"assistant","content":""}', b"null", nulls),),
+        chunk=event(b'{"content":" tok~"}', b"null", nulls),
+        ending=last,
+    )
 
 
 def framed(data: bytes) -> bytes:

@@ -40,6 +40,10 @@ ROWS = (
     Row("   times nginx", "burst_chunks_s", 2, beside="nginx"),
     Row("   CPU a chunk, µs", "burst_cpu_us", 2),
     Row('burst, "usage":null in each: chunks/s', "nulls_chunks_s", busy="nulls_busy"),
+    Row("translated from Anthropic: chunks/s", "anthropic_chunks_s", busy="anthropic_busy"),
+    Row("   CPU a chunk, µs", "anthropic_cpu_us", 2),
+    Row("translated from Gemini: chunks/s", "gemini_chunks_s", busy="gemini_busy"),
+    Row("   CPU a chunk, µs", "gemini_cpu_us", 2),
     Row("paced, 50 chunks/s a stream: CPU, %", "paced_cpu"),
     Row("   CPU a chunk, µs", "paced_cpu_us", 1),
     Row("   CPU a chunk, times nginx", "paced_cpu_us", 2, beside="nginx"),
@@ -49,8 +53,16 @@ ROWS = (
     Row("   added to direct, ms", "first_p50_ms", 2, beside="direct", added=True),
     Row("first byte p99, ms", "first_p99_ms", 2),
     Row("   added to direct, ms", "first_p99_ms", 2, beside="direct", added=True),
+    Row("slow streams alone: gap p99, ms", "fair_quiet_p99_ms", 1),
+    Row("   beside one at full speed, ms", "fair_p99_ms", 1),
+    Row("small page beside 32 requests: p99, ms", "lag_wait_p99_ms", 1),
+    Row("small page beside 10 MiB bodies: p99, ms", "large_wait_p99_ms", 1),
+    Row("   such bodies a second", "large_requests_s", 1),
+    Row("start to listening, s", "start_s", 2),
     Row("memory idle, MiB", "memory_idle_mib", 1),
-    Row("memory an open stream, KiB", "memory_kib_stream", 1),
+    Row("open streams", "memory_streams"),
+    Row("   memory a stream, KiB", "memory_kib_stream", 1),
+    Row("uneven load of workers, %", "plain_balance", 1),
 )
 
 

@@ -16,6 +16,7 @@ from typing import cast
 
 import uvloop
 
+from benchmarks.dialects import Stream, dialect_of
 from benchmarks.scripts import Answer, answer_of, json_answer
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -79,19 +80,22 @@ class Upstream:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._answers: dict[tuple[bytes, bool], Answer] = {}
+        self._answers: dict[tuple[bytes, bool, Stream | None], Answer] = {}
         self._wheels: dict[float, Wheel] = {}
 
-    def answer(self, body: bytes) -> Answer | None:
+    def answer(self, request: bytes) -> Answer | None:
         """Return the answer a request asks for, or None when its model has no script."""
-        found = _MODEL.search(body)
-        if found is None:
-            return None
-        asked = (found[1], _ASKS_USAGE.search(body) is not None)
+        dialect, model = dialect_of(request)
+        if model is None:
+            found = _MODEL.search(request)
+            if found is None:
+                return None
+            model = found[1]
+        asked = (model, _ASKS_USAGE.search(request) is not None, dialect)
         known = self._answers.get(asked)
         if known is None:
             try:
-                known = self._answers[asked] = answer_of(asked[0].decode(), asked[1])
+                known = self._answers[asked] = answer_of(model.decode(), asked[1], dialect)
             except ValueError:
                 return None
         return known
@@ -113,6 +117,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answer",
         "_left",
+        "_missing",
+        "_parts",
         "_paused",
         "_rest",
         "_seat",
@@ -125,6 +131,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._rest = b""
+        self._parts: list[bytes] = []  # of a large request, joined when it is complete
+        self._missing = 0
         self._answer: Answer | None = None
         self._sent = 0
         self._left = 0
@@ -144,14 +152,24 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that these bytes complete."""
-        data = self._rest + data
+        if self._missing > 0:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._parts)
+            self._parts.clear()
+        else:
+            data = self._rest + data
         while data:
             size = _request_size(data)
-            if size is None:
+            if size is None or size > len(data):
                 break
             self._respond(data[:size])
             data = data[size:]
         self._rest = data
+        if data and size is not None:
+            self._rest, self._parts, self._missing = b"", [data], size - len(data)
 
     def pause_writing(self) -> None:
         """Stop a burst: the reader is slower."""
@@ -209,19 +227,17 @@ class Connection(asyncio.Protocol):
 
 
 def _request_size(data: bytes) -> int | None:
-    """Return the bytes of the first request in the data, or None while it is incomplete."""
+    """Return the bytes of the first request in the data, or None while that is not known."""
     head = data.find(b"\r\n\r\n")
     if head < 0:
         return None
     length = _LENGTH.search(data, 0, head + 2)
     if length is not None:
-        size = head + 4 + int(length[1])
-    elif _CHUNKED.search(data, 0, head + 2) is not None:
+        return head + 4 + int(length[1])
+    if _CHUNKED.search(data, 0, head + 2) is not None:
         end = data.find(b"\r\n0\r\n\r\n", head)
-        size = end + 7 if end >= 0 else len(data) + 1
-    else:
-        size = head + 4
-    return size if size <= len(data) else None
+        return end + 7 if end >= 0 else None
+    return head + 4
 
 
 async def serve(port: int, listening: Callable[[int], None]) -> None:

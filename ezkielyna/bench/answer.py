@@ -27,8 +27,8 @@ class Answer:
 
     __slots__ = (
         "_body", "_chunks", "_done", "_due", "_ended", "_error", "_first_byte", "_first_token",
-        "_input_tokens", "_last", "_longest_gap", "_mark", "_output_tokens", "_reader", "_sent",
-        "_status", "_tally", "_usage",
+        "_input_tokens", "_last", "_last_token", "_longest_gap", "_mark", "_output_tokens",
+        "_reader", "_sent", "_status", "_tally", "_usage",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +43,8 @@ class Answer:
         self._status = self._chunks = 0
         self._first_byte: float | None = None
         self._first_token: float | None = None
-        self._last: float | None = None
+        self._last_token: float | None = None
+        self._last: float | None = None  # the last read that brought events
         self._longest_gap = 0.0
         self._reader: EventReader | None = None
         self._body: list[bytes] = []
@@ -108,6 +109,7 @@ class Answer:
         if self._mark and self._mark in block:
             self._output_tokens += 1
             self._chunks += 1
+            self._last_token = now
         elif block.startswith((_DONE, b"data:[DONE]")):
             self._done = True
         else:
@@ -121,6 +123,7 @@ class Answer:
             self._usage = document["usage"]
         if (name := _content_field(document)) is not None:
             self._output_tokens += 1
+            self._last_token = now
             if self._first_token is None:
                 self._first_token = now
             if not self._mark:
@@ -159,7 +162,7 @@ class Answer:
             output_tokens=int(self._usage.get("completion_tokens") or self._output_tokens),
             chunks=self._chunks,
             longest_gap=self._longest_gap,
-            last_token=after(self._last),
+            last_token=after(self._last_token),
             error=self._error,
         )
         self._tally.request(record)

@@ -28,7 +28,8 @@ def figures(load: Load, limits: Limits, seen: Sequence[dict[str, Any]]) -> Figur
     """
     records = [Record(*one) for part in seen for one in part["records"]]
     well = [one for one in records if not one.error]
-    seconds = _length(load, records)
+    begins, ends = _window(load, records)
+    seconds = ends - begins
     gaps = Histogram()
     for part in seen:
         gaps.merge(part["gaps"])
@@ -49,17 +50,18 @@ def figures(load: Load, limits: Limits, seen: Sequence[dict[str, Any]]) -> Figur
         "late_ms": summary([one.sent - one.start for one in records]),
         "generator_busy": max((part["busy"] for part in seen), default=0.0),
         "curve": curve(records),
-        "timeline": timeline(records, seen, seconds),
+        "timeline": timeline(records, seen, begins, ends),
     }
     found["good_s"] = found["requests_s"] * len(good) / len(well) if well else 0.0
     return found | {"warnings": list(warnings(found))}
 
 
-def _length(load: Load, records: Sequence[Record]) -> float:
-    """Return the window's length: as ordered, or until the last of so many requests ended."""
+def _window(load: Load, records: Sequence[Record]) -> tuple[float, float]:
+    """Return from when to when things count: as ordered, or while so many requests ran."""
     if not load.requests:
-        return load.duration_s
-    return max([one.end for one in records], default=0.0) + 1e-9
+        return 0.0, load.duration_s
+    first = min([one.start for one in records], default=0.0)
+    return first, max([one.end for one in records], default=0.0) + 1e-9
 
 
 def rates(
@@ -84,7 +86,7 @@ def _after_start(records: Iterable[Record], moment: str) -> list[float]:
 
 
 def _token_times(records: Iterable[Record]) -> list[float]:
-    """Return the mean time a token, for each stream: from its first token to its last chunk."""
+    """Return the mean time a token, for each stream that has one."""
     return [time for one in records if (time := token_time(one)) is not None]
 
 
@@ -149,7 +151,7 @@ def _points(ordered: Sequence[float]) -> list[float]:
 
 
 def timeline(
-    records: Sequence[Record], seen: Sequence[dict[str, Any]], seconds: float
+    records: Sequence[Record], seen: Sequence[dict[str, Any]], begins: float, ends: float
 ) -> list[dict[str, float]]:
     """Return one row a second of the window: ended, failed, chunks, and first bytes by start."""
     ended: defaultdict[int, list[bool]] = defaultdict(list)
@@ -159,7 +161,7 @@ def timeline(
         if not one.error:
             begun[int(one.start)].append(one)
     rows = []
-    for second in range(math.ceil(seconds)):
+    for second in range(int(begins), math.ceil(ends)):
         first = summary(_after_start(begun[second], "first_byte"))
         rows.append(
             {

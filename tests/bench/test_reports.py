@@ -65,6 +65,18 @@ def test_latencies_are_of_what_began_in_the_window_and_rates_of_what_came_in_it(
     assert [row["answered"] for row in found["timeline"]] == [0, 1, *[0] * 8]
 
 
+def test_a_window_of_so_many_requests_is_the_time_they_took() -> None:
+    """What came before the first of them, for example the rest of a warm-up, is not theirs."""
+    found = figures(
+        Load("closed", 2, requests=2), Limits(), [part(record(2.5, 1.0), record(3.0, 1.5))]
+    )
+    assert found["seconds"] == pytest.approx(2.0)
+    assert found["requests_s"] == pytest.approx(1.0)
+    assert [(row["second"], row["answered"]) for row in found["timeline"]] == [
+        (2, 0), (3, 1), (4, 1),
+    ]  # fmt: skip
+
+
 def test_limits_are_met_all_or_not_at_all() -> None:
     one = record(0.0, 1.0)
     assert meets(one, Limits())

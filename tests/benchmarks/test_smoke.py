@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -18,37 +18,15 @@ from benchmarks.measures import command, figures, measures, steady_rate, take
 from benchmarks.processes import NotStarted, Started, cpu_s, family, free_port, memory_kib
 from benchmarks.scripts import MARK, answer_of, event, script_of
 from benchmarks.table import render, spread
-from benchmarks.upstream import Upstream
 
-
-@contextlib.asynccontextmanager
-async def serving(connection: type[asyncio.Protocol] | None = None) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    make = connection or Upstream(loop).connection
-    made: list[asyncio.Protocol] = []
-
-    def accepted() -> asyncio.Protocol:
-        made.append(make())
-        return made[-1]
-
-    server = await loop.create_server(accepted, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        await asyncio.sleep(0.05)  # connections that the load dropped are seen here
-        for one in made:  # and on a busy machine not even those
-            transport = getattr(one, "_transport", None) or getattr(one, "transport", None)
-            if transport is not None:
-                transport.abort()
-        await asyncio.sleep(0)
+Serving = Callable[..., AbstractAsyncContextManager[str]]
 
 
 def a_run(url: str, model: str, *, usage: bool = False, read_gaps: bool = False) -> Run:
     return Run(Request(url, model, usage=usage), [], read_gaps=read_gaps)
 
 
-async def test_plain_answers_are_counted_one_by_one() -> None:
+async def test_plain_answers_are_counted_one_by_one(serving: Serving) -> None:
     async with serving() as url:
         seen = await closed(a_run(url, "bench-plain"), 4, 0.1, 0.02)
     assert (seen["errors"], seen["error"]) == (0, "")
@@ -60,7 +38,7 @@ async def test_plain_answers_are_counted_one_by_one() -> None:
     "model", ["bench-burst-100", "bench-burst-70-by-1", "bench-burst-50-nulls"]
 )
 @pytest.mark.parametrize("usage", [False, True])
-async def test_every_chunk_of_a_burst_is_counted(model: str, usage: bool) -> None:
+async def test_every_chunk_of_a_burst_is_counted(model: str, usage: bool, serving: Serving) -> None:
     async with serving() as url:
         seen = await closed(a_run(url, model, usage=usage), 3, 0.05, 0.01)
     assert (seen["errors"], seen["error"]) == (0, "")
@@ -68,13 +46,13 @@ async def test_every_chunk_of_a_burst_is_counted(model: str, usage: bool) -> Non
     assert seen["chunks"] >= script_of(model).chunks
 
 
-async def test_a_burst_larger_than_every_buffer_comes_whole() -> None:
+async def test_a_burst_larger_than_every_buffer_comes_whole(serving: Serving) -> None:
     async with serving() as url:
         seen = await closed(a_run(url, "bench-burst-20000"), 2, 0.2, 0.0)
     assert (seen["errors"], seen["error"]) == (0, "")
 
 
-async def test_paced_streams_keep_their_pace() -> None:
+async def test_paced_streams_keep_their_pace(serving: Serving) -> None:
     async with serving() as url:
         run = a_run(url, "bench-paced-50x9", read_gaps=True)
         seen = await paced(run, 20, 0.2)
@@ -83,14 +61,14 @@ async def test_paced_streams_keep_their_pace() -> None:
     assert seen["gap_ms"]["p50"] > 0
 
 
-async def test_a_paced_stream_ends_with_its_last_chunk() -> None:
+async def test_a_paced_stream_ends_with_its_last_chunk(serving: Serving) -> None:
     async with serving() as url:
         seen = await closed(a_run(url, "bench-paced-200x0.1"), 2, 0.4, 0.0)
     assert (seen["errors"], seen["error"]) == (0, "")
     assert seen["requests"] >= 2
 
 
-async def test_a_steady_rate_is_kept() -> None:
+async def test_a_steady_rate_is_kept(serving: Serving) -> None:
     async with serving() as url:
         seen = await steady(a_run(url, "bench-burst-16"), 200, 0.2, 0.02)
     assert seen["errors"] == 0
@@ -118,7 +96,9 @@ class Refusing(Short):
 
 
 @pytest.mark.parametrize(("server", "told"), [(Short, "connection lost"), (Refusing, "503 No")])
-async def test_what_falls_short_is_an_error(server: type[asyncio.Protocol], told: str) -> None:
+async def test_what_falls_short_is_an_error(
+    server: type[asyncio.Protocol], told: str, serving: Serving
+) -> None:
     async with serving(server) as url:
         seen = await closed(a_run(url, "bench-burst-2"), 1, 0.05, 0.0)
     assert seen["errors"] > 0
