@@ -19,6 +19,7 @@ COMMANDS = {
     "keys": "Create, list and revoke API keys.",
     "vouchers": "Create codes that customers redeem.",
     "models": "List public models with route and prices.",
+    "providers": "Try upstreams.",
     "prices": "Compare prices with the vendors' lists.",
     "plugins": "List plugins, and write new ones.",
     "usage": "Show what an account used.",
