@@ -1,96 +1,85 @@
-"""A tool loop over several turns through the official SDK, by a client that keeps nothing but
-what OpenAI documents.
+"""Tool loops with thought signatures through the whole gateway, by a client that keeps nothing
+but what OpenAI documents.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
-from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageToolCall
+from openai import AsyncOpenAI
 
-from ezkielyna import ChatRequest
-from ezkielyna_gemini import GeminiProvider
+from ezkielyna.testing.gateway import Gateways
+from ezkielyna.testing.loops import tool_loop
+from ezkielyna.testing.scripted import Script, ScriptedUpstream, answering, streaming
 
 Json = dict[str, Any]
-PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="k"))
-SIGNED = ("Cg0xLzIrMysv", "CiQBVKhc7gVNlWrmzW9MEk/bjBDP+pxUEY9TBFuB8vn6CVg=", None)
+TOOL: Any = {"type": "function", "function": {"name": "look"}}
+TABLES: Json = {
+    "plugins": ["openai", "gemini"],
+    "providers": {"lab": {"kind": "gemini"}},
+    "models": {"gpt-lab": {"upstream_model": "gemini-3-flash-preview"}},
+}
 
 
-class Upstream:
-    """Answers like Gemini 3: every step has two calls, the first of which is signed."""
-
-    def __init__(self) -> None:
-        self.seen: list[Json] = []
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        asked = ChatRequest.parse(request.content)
-        made = PROVIDER.exchange(asked, "gemini-3-flash-preview")
-        self.seen.append(orjson.loads(made.request.body))
-        answer = orjson.dumps(self._answer())
-        if asked.streamed:
-            body = made.feed(b"data: " + answer + b"\r\n\r\n") + made.close()
-            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
-        headers = {"content-type": "application/json"}
-        return httpx2.Response(200, headers=headers, content=made.answer(200, {}, answer))
-
-    def _answer(self) -> Json:
-        step = len(self.seen) - 1
-        parts: list[Json] = [{"text": "done"}]
-        if SIGNED[step]:
-            function = {"name": "look", "args": {"step": step}, "id": f"g{step}"}
-            parts = [
-                {"functionCall": function, "thoughtSignature": SIGNED[step]},
-                {"functionCall": {"name": "look", "args": {}}},
-            ]
-        candidate = {"content": {"parts": parts}, "finishReason": "STOP"}
-        return {"candidates": [candidate], "responseId": f"r{step}"}
+def call(identifier: str | None = None, signature: str | None = None, **given: Any) -> Json:
+    function: Json = {"name": "look", "args": given}
+    if identifier:
+        function["id"] = identifier
+    return {"functionCall": function} | ({"thoughtSignature": signature} if signature else {})
 
 
-def asked(client: OpenAI, messages: list[Json], *, stream: bool) -> list[Json]:
-    """Return the next calls with the documented fields only."""
-    tools: Any = [{"type": "function", "function": {"name": "look"}}]
-    fields: Json = {"model": "m", "messages": messages, "tools": tools}
-    calls: list[Json] = []
+STEPS: list[list[Json]] = [
+    [
+        {"text": "hm", "thought": True},
+        {"text": "Both:"},
+        call("g0", "Cg0xLzIrMysv", at=0),
+        call(at=1),
+    ],
+    [call(None, "CiQBVKhc7gVNlWrmzW9MEk/bjBDP+pxUEY9TBFuB8vn6CVg=", at=2)],
+    [call("call_966934", "signature_REDACTED_1")],
+    [{"text": "done", "thoughtSignature": "QUJD"}],
+]
+"""Gemini 3: of every step the first call is signed; ids are its own, or there are none."""
+
+
+def answer(parts: list[Json], step: int) -> Json:
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}
+    return {"candidates": [candidate], "responseId": f"r{step}", "usageMetadata": usage}
+
+
+def script(step: int, *, stream: bool) -> Script:
     if not stream:
-        message = client.chat.completions.create(**fields).choices[0].message
-        for call in message.tool_calls or []:
-            assert isinstance(call, ChatCompletionMessageToolCall)
-            calls.append(plain(call.id, call.function.name, call.function.arguments))
-        return calls
-    for chunk in client.chat.completions.create(**fields, stream=True):
-        for call in chunk.choices[0].delta.tool_calls or []:
-            assert call.index == len(calls)
-            calls.append(plain(call.id, call.function.name, call.function.arguments))
-    return calls
+        body = orjson.dumps(answer(STEPS[step], step))
+        return answering(200, {"content-type": "application/json"}, body)
+    events = [answer([part], step) for part in STEPS[step]]  # one part an event
+    raw = b"".join(b"data: " + orjson.dumps(event) + b"\r\n\r\n" for event in events)
+    return streaming([raw[at : at + 50] for at in range(0, len(raw), 50)])
 
 
-def plain(identifier: str, name: str, arguments: str) -> Json:
-    function = {"name": name, "arguments": arguments}
-    return {"id": identifier, "type": "function", "function": function}
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_signatures_survive_a_client_that_drops_unknown_fields(stream: bool) -> None:
-    upstream = Upstream()
-    transport = httpx2.MockTransport(upstream)
-    with httpx2.Client(transport=transport) as http:
-        client = OpenAI(api_key="k", base_url="http://gateway.test/v1", http_client=http)
-        messages: list[Json] = [{"role": "user", "content": "look twice"}]
-        while calls := asked(client, messages, stream=stream):
-            messages.append({"role": "assistant", "content": None, "tool_calls": calls})
-            for call in reversed(calls):
-                messages.append({"role": "tool", "tool_call_id": call["id"], "content": "{}"})
-    assert len(upstream.seen) == 3
-    last = upstream.seen[-1]["contents"]
-    assert [content["role"] for content in last] == ["user", "model", "user", "model", "user"]
-    for step in (0, 1):
-        first, second = last[1 + 2 * step]["parts"]
-        assert first["thoughtSignature"] == SIGNED[step]
-        assert first["functionCall"] == {"name": "look", "args": {"step": step}, "id": f"g{step}"}
-        assert second == {"functionCall": {"name": "look", "args": {}}}
-        results = [part["functionResponse"] for part in last[2 + 2 * step]["parts"]]
-        assert [result.get("id") for result in results] == [f"g{step}", None]
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_signatures_come_back_call_by_call(gateways: Gateways, stream: bool) -> None:
+    upstream = ScriptedUpstream(*(script(step, stream=stream) for step in range(len(STEPS))))
+    async with (
+        upstream,
+        gateways(upstream.url, tables=TABLES) as gateway,
+        AsyncOpenAI(base_url=gateway.api, api_key=gateway.key, max_retries=0) as sdk,
+    ):
+        user = {"role": "user", "content": "Look."}
+        fields: Json = {"model": "gpt-lab", "tools": [TOOL], "reasoning_effort": "low"}
+        talk = await tool_loop(sdk, [user], stream=stream, **fields)
+    assert talk[-1] == {"role": "assistant", "content": "done"}
+    assert len(upstream.requests) == len(STEPS)
+    contents = orjson.loads(upstream.requests[-1].body)["contents"]
+    assert [content["role"] for content in contents] == ["user", *["model", "user"] * 3]
+    for step, parts in enumerate(STEPS[:-1]):
+        kept = [part for part in parts if not part.get("thought")]
+        assert contents[1 + 2 * step]["parts"] == kept
+        called = [part["functionCall"] for part in kept if "functionCall" in part]
+        results = [part["functionResponse"] for part in contents[2 + 2 * step]["parts"]]
+        assert [result.get("id") for result in results] == [one.get("id") for one in called]
+        for result, one in zip(results, called, strict=True):
+            said = f"look of {orjson.dumps(one['args']).decode()}"
+            assert result["response"] == {"output": said}
