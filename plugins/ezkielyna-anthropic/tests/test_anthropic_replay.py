@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import jsonschema
 import orjson
 import pytest
 
 from ezkielyna import ChatRequest
-from ezkielyna.testing.recordings import Recording, folder, recorded, recordings
+from ezkielyna.testing.recordings import Recording, recorded, recordings
+from ezkielyna.testing.schemas import validator
 from ezkielyna_anthropic import AnthropicProvider
 
 Json = dict[str, Any]
@@ -154,24 +153,6 @@ def check_usage(shown: Json, reported: Json) -> None:
     assert shown["cost"] == 0.001234567
 
 
-@cache
-def validator(name: str) -> jsonschema.Draft202012Validator:
-    path = folder() / "openai/openapi-spec/schemas-subset.json"
-    components = nullable(orjson.loads(path.read_bytes())["components"])
-    root = {"$ref": f"#/components/schemas/{name}", "components": components}
-    return jsonschema.Draft202012Validator(root)
-
-
-def nullable(schema: Any) -> Any:
-    """Rewrite OpenAPI 3.0's `nullable`, which JSON Schema does not know."""
-    if isinstance(schema, list):
-        return [nullable(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {key: nullable(value) for key, value in schema.items() if key != "nullable"}
-    return {"anyOf": [inner, {"type": "null"}]} if schema.get("nullable") is True else inner
-
-
 def text_of(message: Json) -> str:
     return "".join(block["text"] for block in message["content"] if block["type"] == "text")
 
@@ -250,7 +231,7 @@ def varied(limit: int) -> list[Recording]:
     while rest and len(chosen) < limit:
         best = max(rest, key=lambda r: (len(r.covers - seen), len(r.covers), -len(r.response.body)))
         rest.remove(best)
-        if len(best.response.body) <= 8_000:
+        if len(best.response.body) <= 4_000:
             seen |= best.covers
             chosen.append(best)
     return chosen
