@@ -58,9 +58,13 @@ class OpenAIProvider(Provider):
         self.preset = self._preset()
         self.triggers = triggers(self.preset.repairs)
         self.spaced_triggers = triggers(self.preset.repairs, spaced=True)
-        self.base_url = settings.base_url or self.preset.base_url
         self.headers = self._headers()
         self._one_url = "{model}" not in self.preset.path
+        self.move(settings.base_url or self.preset.base_url)
+
+    def move(self, base_url: str) -> None:
+        """Send requests to this address from now on."""
+        self.base_url = base_url
         self._url = lru_cache(maxsize=1024)(self._address)
         self._urls = {endpoint: self._address(endpoint, "") for endpoint in PATHS}
 

@@ -55,7 +55,7 @@ class SimulatorProvider(OpenAIProvider):
         """Start the server, unless the settings name one that runs elsewhere."""
         if self.server is None and not self.settings.base_url:
             server = SimulatedServer(self.script)
-            self.base_url = await server.start()
+            self.move(await server.start())
             self.server = server
 
     async def stop(self) -> None:
