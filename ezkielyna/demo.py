@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from ezkielyna.storage import passwords
 from ezkielyna.storage.accounts import Accounts
+from ezkielyna.storage.credentials import Credentials
 from ezkielyna.storage.credits import credit
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate
-from ezkielyna.storage.keyformat import generate
+from ezkielyna.storage.keyformat import generate, random_text
 from ezkielyna.storage.keys import Keys
 
 EMAIL = "demo@ezkielyna.local"
 CREDIT_USD = 10
+PASSWORD = 16
+"""Characters of the demo's password: 95 bits."""
 NANOS_PER_USD = 1_000_000_000
 
 
-async def demo_key(database: Database, data: Path, secret: bytes, plan: str) -> str:
-    """Return the demo account's key; make account, credit and key where they are missing.
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What lets a newcomer in: to the API, and to the console."""
 
-    Only this key is kept in clear, in `data/demo.json` with mode 0600, because the demo prints it
-    at every start.
+    key: str
+    password: str
+
+
+async def demo_account(database: Database, data: Path, secret: bytes, plan: str) -> Demo:
+    """Return what lets into the demo account; make account, credit and key where they are missing.
+
+    Key and password of this account alone are kept in clear, in `data/demo.json` with mode 0600,
+    because the demo prints them at every start. Both work afterwards, whatever was changed since.
     """
-    accounts, keys = Accounts(database), Keys(database, secret)
+    accounts, keys, credentials = Accounts(database), Keys(database, secret), Credentials(database)
     try:
         account = await accounts.create(EMAIL, plan, verified=True, by="demo")
     except Duplicate:
@@ -38,32 +51,40 @@ async def demo_key(database: Database, data: Path, secret: bytes, plan: str) -> 
         by="demo",
         note="play money of the demo",
     )
-    key = _kept_key(data / "demo.json")
-    if await keys.find(key) is None:
-        await keys.create(account.id, name="demo", key=key, by="demo")
-    return key
+    demo = _kept(data / "demo.json")
+    if await keys.find(demo.key) is None:
+        await keys.create(account.id, name="demo", key=demo.key, by="demo")
+    if await credentials.check(EMAIL, demo.password) is None:
+        await credentials.set_password(account.id, await passwords.hashed(demo.password))
+    return demo
 
 
-def _kept_key(path: Path) -> str:
-    """Return the key in the file, making the file at first."""
+def _kept(path: Path) -> Demo:
+    """Return what the file holds, making what is missing in it."""
     try:
-        return str(json.loads(path.read_text())["key"])
+        kept = json.loads(path.read_text())
     except FileNotFoundError:
-        key = generate()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        kept = {}
+    demo = Demo(kept.get("key") or generate(), kept.get("password") or random_text(PASSWORD))
+    fresh = {"email": EMAIL, "key": demo.key, "password": demo.password}
+    if kept != fresh:
+        unfinished = path.with_suffix(".new")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"email": EMAIL, "key": key}, file)
-        return key
+            json.dump(fresh, file)
+        unfinished.replace(path)
+    return demo
 
 
-def greeting(address: str, model: str, key: str) -> str:
+def greeting(address: str, model: str, demo: Demo) -> str:
     """Return what a newcomer pastes."""
     return f"""
 Console       {address}
 Demo account  {EMAIL}
+Password      {demo.password}
 Base URL      {address}/api/v1
 
 curl -N {address}/api/v1/chat/completions \\
-  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer {demo.key}" -H "Content-Type: application/json" \\
   -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 """

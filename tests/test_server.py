@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -50,7 +51,18 @@ def test_the_demo_prints_a_curl_that_streams(tmp_path: Path) -> None:
         assert demo_key(data) == first_key
         assert first_key in process.output
         assert chat(process, data).status_code == 200
+        log_in_with_what_is_printed(process)
     assert "demo@ezkielyna.local" in process.output
+
+
+def log_in_with_what_is_printed(process: Serving) -> None:
+    printed = process.wait_for("Password").split()[1]
+    with httpx2.Client(base_url=process.url, timeout=30) as browser:
+        token = re.search(r'name="_csrf" value="(\w+)"', browser.get("/login").text)
+        assert token is not None
+        form = {"_csrf": token[1], "email": "demo@ezkielyna.local", "password": printed}
+        assert browser.post("/login", data=form).status_code == 303
+        assert "demo@ezkielyna.local" in browser.get("/settings").text
 
 
 def test_commands_work_while_the_gateway_runs_and_while_it_does_not(tmp_path: Path) -> None:

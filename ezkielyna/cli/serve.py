@@ -97,9 +97,9 @@ def _announcement(setup: Setup, demo: bool) -> str:
 
 
 async def _greeting(setup: Setup) -> str:
-    from ezkielyna.demo import demo_key, greeting
+    from ezkielyna.demo import demo_account, greeting
 
     async with setup.storage() as database:
-        key = await demo_key(database, setup.data, setup.secret, setup.settings.accounts.plan)
+        demo = await demo_account(database, setup.data, setup.secret, setup.settings.accounts.plan)
     model = next(iter(setup.settings.models))
-    return greeting(setup.settings.server.address, model, key)
+    return greeting(setup.settings.server.address, model, demo)
