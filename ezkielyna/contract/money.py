@@ -131,7 +131,8 @@ class Price:
             + output_tokens * self.output_rate
             + images * self._in_force["images"] * TOKENS_PER_RATE
         )
-        return checked(-(-exact // TOKENS_PER_RATE))
+        amount = -(-exact // TOKENS_PER_RATE)
+        return amount if 0 <= amount <= MAX_NANO else checked(amount)
 
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""

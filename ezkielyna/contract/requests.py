@@ -53,21 +53,27 @@ class ApiRequest(BaseModel):
     stream_options: StreamOptions | None = None
 
     # Slots, because pydantic's private attributes cost as much as the parsing of a short request.
-    __slots__ = ("_body", "_media", "_output_cap")
+    __slots__ = ("_media", "body", "output_cap")
     if TYPE_CHECKING:
         _media: Mapping[str, Media]
-        _body: bytes
-        _output_cap: int | None
+
+        @property
+        def body(self) -> bytes:
+            """The bytes the client sent."""
+
+        @property
+        def output_cap(self) -> int | None:
+            """The most output tokens to ask the upstream for, where money is short."""
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
         """Return the request that these bytes hold; raises InvalidRequest naming the field."""
         try:
-            request = cls.model_validate_json(body)
+            request: Self = cls.__pydantic_validator__.validate_json(body)
         except ValidationError as error:
             raise _explained(error) from None
-        object.__setattr__(request, "_body", body)
-        object.__setattr__(request, "_output_cap", None)
+        object.__setattr__(request, "body", body)
+        object.__setattr__(request, "output_cap", None)
         request._check()
         return request
 
@@ -79,11 +85,6 @@ class ApiRequest(BaseModel):
             )
 
     @property
-    def body(self) -> bytes:
-        """The bytes the client sent."""
-        return self._body
-
-    @property
     def streamed(self) -> bool:
         """True when the client asked for server-sent events."""
         return bool(self.stream)
@@ -93,14 +94,9 @@ class ApiRequest(BaseModel):
         """True when the client asked for the usage chunk of a stream."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    @property
-    def output_cap(self) -> int | None:
-        """The most output tokens to ask the upstream for, where money is short."""
-        return self._output_cap
-
     def cap_output(self, tokens: int) -> None:
         """Bound the output to what the customer's money covers."""
-        object.__setattr__(self, "_output_cap", tokens)
+        object.__setattr__(self, "output_cap", tokens)
 
     @property
     def media(self) -> Mapping[str, Media]:
@@ -117,7 +113,7 @@ class ApiRequest(BaseModel):
         Raises InvalidRequest where the bytes are JSON to no strict parser (NaN, lone surrogates).
         """
         try:
-            document = orjson.loads(self._body)
+            document = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
         return {name: value for name, value in document.items() if value is not None}

@@ -63,7 +63,7 @@ class Usage(NamedTuple):
     @property
     def total(self) -> int:
         """Input and output together."""
-        return self.input_total + self.output_total
+        return sum(self[:7])
 
     @property
     def plausible(self) -> bool:

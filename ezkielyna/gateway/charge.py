@@ -90,7 +90,10 @@ class Charge:
         Raises Unavailable.
         """
         if self._spending is None:
-            self._reservation = ledger.reserve_now(self.record, self._quote(self._first_output()))
+            ctx = self._ctx
+            # A plain request reserves for all its output, which is how the context stands.
+            most = self._quote(self._first_output()) if self._sliced else self._policy.quote(ctx)
+            self._reservation = ledger.reserve_now(self.record, most)
         return self._reservation is not None
 
     async def reserve(self, ledger: Ledger, given: Answer | None = None) -> None:
@@ -135,8 +138,8 @@ class Charge:
 
     def _first_output(self) -> int:
         """Return the output tokens to reserve at first."""
-        most = self._ctx.output_bound
-        return most if not self._sliced or most < STREAM_SLICE else STREAM_SLICE
+        ctx = self._ctx
+        return min(ctx.output_bound, STREAM_SLICE) if self._sliced else ctx.output_bound
 
     async def _reserve_limited(
         self, ledger: Ledger, most: Nano, least: Nano, spending: Spending

@@ -348,20 +348,16 @@ class Reservation:
 
     def settle(self) -> None:
         """End the request: the record is complete and its bill is charged. Never waits or fails."""
-        self._end()
+        assert not self._over, f"request {self.record.request_id} was settled before"
+        self._over = True
         self._ledger.settle(self)
 
     def release(self) -> None:
         """End a request that was never sent upstream: nothing is charged, and that is recorded."""
-        self._end()
         record = self.record
         record.usage, record.bill = NO_USAGE, NO_BILL
         if record.ended_at is None:
             record.ended_at = self._ledger.now()
         if record.outcome == "open":
             record.outcome = "failed"
-        self._ledger.settle(self)
-
-    def _end(self) -> None:
-        assert not self._over, f"request {self.record.request_id} was settled before"
-        self._over = True
+        self.settle()

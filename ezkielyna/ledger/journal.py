@@ -123,7 +123,10 @@ class Journal:
         request.ended = True
         request.begin = request.progress = b""
         self._open -= 1
-        self._try(encoding.end(record))
+        try:
+            self._append(encoding.end(record))
+        except JournalError as error:
+            log.error("an end is only in memory: %s", error)
 
     def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
         """Fix which requests batch `n` settles; raises JournalError."""

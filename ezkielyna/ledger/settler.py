@@ -73,10 +73,12 @@ class Settler:
 
     def add(self, record: UsageRecord) -> None:
         """Take an ended request, which must not change any more."""
-        self._ended.append(record)
-        if not self._some.is_set():
+        ended = self._ended
+        ended.append(record)
+        count = len(ended)
+        if count == 1:
             self._some.set()
-        if len(self._ended) >= FULL and not self._full.is_set():
+        if count == FULL:
             self._full.set()
 
     async def run(self) -> None:

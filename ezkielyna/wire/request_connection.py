@@ -111,6 +111,9 @@ class RequestConnection(HTTPConnection):
         assert not self.head_written
         head = self._head(start_line.code, start_line.reason, headers)
         self.head_written = True
+        if chunk and len(chunk) == self._remaining and start_line.code not in _BODILESS:
+            self._remaining = 0  # a whole answer, as most are
+            return self._server.write(head + chunk)
         return self._server.write(head + self._framed(chunk) if chunk else head)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
@@ -170,16 +173,11 @@ class RequestConnection(HTTPConnection):
             lines += "Transfer-Encoding: chunked\r\n"
         else:
             self.no_keep_alive = True  # the end of the connection is the end of the body
-        if not says_connection:
-            lines += self._connection_line()
+        closes = self.no_keep_alive or not self.keep_alive or self._server.draining
+        if not says_connection and (closes or line.version == "HTTP/1.0"):
+            lines += "Connection: close\r\n" if closes else "Connection: keep-alive\r\n"
+            self._close_header = closes
         return f"HTTP/1.1 {code} {reason}\r\n{lines}\r\n".encode("latin-1")
-
-    def _connection_line(self) -> str:
-        """Return the line that says whether the connection stays, where it must be said."""
-        if self.no_keep_alive or not self.keep_alive or self._server.draining:
-            self._close_header = True
-            return "Connection: close\r\n"
-        return "Connection: keep-alive\r\n" if self.start_line.version == "HTTP/1.0" else ""
 
     def _framed(self, chunk: bytes) -> bytes:
         if self.chunked:

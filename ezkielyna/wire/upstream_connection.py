@@ -313,8 +313,8 @@ class UpstreamConnection(asyncio.Protocol):
         call.wire = (b"", b"")  # it cannot be sent again; a stream must not keep it in memory
         if since + call.limits.idle_s < self._timer_at or call.total_at < self._timer_at:
             self._watch()
-        encoding = self._head.get("content-encoding")
-        if encoding is not None:
+        if b"content-encoding" in self._head.values_by_name:
+            encoding = self._head["content-encoding"]
             try:
                 self._decoder = Decoder.named(encoding)
             except UpstreamError as error:
@@ -374,7 +374,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 def _delimited_by_close(headers: AnswerHeaders) -> bool:
     """True when neither a length nor chunks say where the body ends (RFC 9112, section 6.3)."""
-    coding = headers.get("transfer-encoding")
-    if coding is not None:
-        return not coding.lower().rstrip().endswith("chunked")
-    return "content-length" not in headers
+    values = headers.values_by_name
+    if b"transfer-encoding" in values:
+        return not values[b"transfer-encoding"].lower().endswith(b"chunked")
+    return b"content-length" not in values

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from math import ceil
@@ -154,7 +153,7 @@ def test_an_image_is_billed_by_the_piece() -> None:
 
 
 def test_nothing_used_is_no_bill() -> None:
-    assert Price("v1", {"input": 5}).bill(Usage()) == replace(NO_BILL, version="v1")
+    assert Price("v1", {"input": 5}).bill(Usage()) == NO_BILL._replace(version="v1")
 
 
 def test_less_than_nothing_cannot_be_billed() -> None:

@@ -26,7 +26,7 @@ def body(request: ApiRequest, model: str, preset: Preset) -> bytes:
     raw = request.body
     if not _may_stay(request, raw, model, preset):
         return dumps(_changed(request, model, preset))
-    if not _needs_usage(request, preset):
+    if not request.stream or not _needs_usage(request, preset):
         return raw
     return _ASK_FOR_USAGE + raw.lstrip()[1:].lstrip()
 
@@ -43,7 +43,9 @@ def _may_stay(request: ApiRequest, raw: bytes, model: str, preset: Preset) -> bo
         and not (preset.drop_fields and _dropped(raw, preset))
         and not (preset.one_limit and raw.find(b'"max_completion_tokens"') >= 0)
         and not (raw.find(b'"response_format"') >= 0 and _base64_only(request, model, preset))
-        and not (_needs_usage(request, preset) and raw.find(b'"stream_options"') >= 0)
+        and not (
+            request.stream and raw.find(b'"stream_options"') >= 0 and _needs_usage(request, preset)
+        )
     )
 
 
