@@ -23,6 +23,7 @@ from ezkielyna.contract.errors import (
 )
 from ezkielyna.contract.hookspecs import hookimpl
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
+from ezkielyna.contract.limits import Limits, Override, Scope, scopes
 from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd, usd_json
 from ezkielyna.contract.payment import (
     Button,
@@ -54,6 +55,7 @@ from ezkielyna.contract.requests import (
     Media,
 )
 from ezkielyna.contract.usage import Bucket, Usage, chat_usage
+from ezkielyna.contract.window import Window
 from ezkielyna.wire.sse import Event, EventReader
 
 __version__ = "0.1.0"
@@ -85,10 +87,12 @@ __all__ = [
     "ImageRequest",
     "InvalidRequest",
     "Key",
+    "Limits",
     "Media",
     "Model",
     "Nano",
     "Order",
+    "Override",
     "PaymentEvent",
     "PaymentMethod",
     "PaymentRefused",
@@ -105,6 +109,7 @@ __all__ = [
     "RateLimiter",
     "RequestContext",
     "Route",
+    "Scope",
     "Standing",
     "TimeLimits",
     "Unsupported",
@@ -113,9 +118,11 @@ __all__ = [
     "UpstreamTimeout",
     "Usage",
     "Watcher",
+    "Window",
     "chat_usage",
     "hookimpl",
     "nano",
+    "scopes",
     "usd",
     "usd_json",
 ]

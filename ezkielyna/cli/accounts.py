@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ezkielyna.cli.limits import account_limits
 from ezkielyna.cli.options import Setup, command_options, run
 from ezkielyna.cli.parameters import EmailType, UsdType
 from ezkielyna.cli.printing import json_option, print_json, print_table, timestamp
@@ -149,6 +150,9 @@ def credit(
 def ledger(setup: Setup, email: str, as_json: bool) -> None:
     """Print all that moved the balance of an account, oldest first."""
     run(_ledger(setup, email, as_json))
+
+
+accounts.add_command(account_limits)
 
 
 async def _create(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ezkielyna.cli.limits import changed, chosen, key_limits, limit_options
 from ezkielyna.cli.options import Setup, command_options, run
 from ezkielyna.cli.parameters import DurationType, EmailType, NamesType, UsdType
 from ezkielyna.cli.printing import json_option, print_json, print_table, timestamp
 from ezkielyna.contract.money import Nano, usd
 
 if TYPE_CHECKING:
+    from ezkielyna.contract.limits import Override
     from ezkielyna.storage.keys import KeyRecord
 
 BY = "command line"
@@ -30,6 +32,7 @@ def keys() -> None:
 @click.option("--models", type=NamesType(), help="Models it may use; prefixes end in *.")
 @click.option("--expires", type=DurationType(), help="When it ends: 30d, 12h, 45m.")
 @click.option("--limit", type=UsdType(least=1), help="The most it may spend.")
+@limit_options
 @json_option
 @command_options
 def create(
@@ -40,11 +43,13 @@ def create(
     expires: timedelta | None,
     limit: Nano | None,
     as_json: bool,
+    **options: int | None,
 ) -> None:
     """Create a key for the account of EMAIL. It is shown this once."""
     if not name.strip():
         raise click.BadParameter("must not be empty", param_hint="--name")
-    record, text = run(_create(setup, email, name.strip(), models or (), expires, limit))
+    limits = changed(None, chosen(options))
+    record, text = run(_create(setup, email, name.strip(), models or (), expires, limit, limits))
     if as_json:
         print_json({"id": record.id, "key": text, "name": record.name})
         return
@@ -99,6 +104,9 @@ def revoke(setup: Setup, key_id: str, as_json: bool) -> None:
         click.echo(f"Key {record.id} ({record.name}) is revoked.")
 
 
+keys.add_command(key_limits)
+
+
 async def _create(
     setup: Setup,
     email: str,
@@ -106,6 +114,7 @@ async def _create(
     models: tuple[str, ...],
     expires: timedelta | None,
     limit: Nano | None,
+    limits: Override | None,
 ) -> tuple[KeyRecord, str]:
     from ezkielyna.storage.accounts import Accounts
     from ezkielyna.storage.keys import Keys
@@ -119,6 +128,7 @@ async def _create(
             expires_at=None if expires is None else datetime.now(UTC) + expires,
             limit=limit,
             by=BY,
+            limits=limits,
         )
 
 

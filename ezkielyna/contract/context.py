@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.limits import NO_LIMITS, Limits, Override
 from ezkielyna.contract.money import NO_BILL, Bill, Nano, Price
 from ezkielyna.contract.requests import ApiRequest, Endpoint
 from ezkielyna.contract.usage import Usage
@@ -56,7 +57,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an account may do. Limits are per minute (`tpd`: per day); 0 means no limit."""
+    """What an account may do. `rpm`, `tpm`, `tpd` and `concurrency` are its limits, as `Limits`.
+
+    `key` limits each key, and `model` each model that a name or prefix pattern covers, by account.
+    """
 
     name: str
     rpm: int = 0
@@ -66,6 +70,13 @@ class Plan:
     models: tuple[str, ...] = ("*",)
     billing: str = "per-token"
     limiter: str = "memory"
+    key: Limits = NO_LIMITS
+    model: tuple[tuple[str, Limits], ...] = ()
+    scoped: bool = field(init=False, repr=False, compare=False)
+    """Whether more than an account is limited."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scoped", bool(self.key or self.model))
 
     def allows(self, model: str) -> bool:
         """True when a name or a prefix pattern such as `gpt-4o*` covers the model."""
@@ -74,13 +85,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays, as a process last saw it. Money is not here: the ledger has it."""
+    """Who pays, as a process last saw it. Money is not here: the ledger has it.
+
+    `limits` override the plan's for this account.
+    """
 
     id: str
     email: str
     plan: str
     suspended: bool = False
     verified: bool = True
+    limits: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,8 @@ class Key:
     """An API key as a process last saw it; never the key itself, nor its hash.
 
     `models` is empty when the key may use all that the plan allows. `expires_at` is in Unix
-    seconds, 0 for never; `limit` is the most it may spend, None for no limit.
+    seconds, 0 for never; `limit` is the most it may spend, None for no limit; `limits` override the
+    plan's for a key.
     """
 
     id: str
@@ -98,6 +114,7 @@ class Key:
     expires_at: float = 0.0
     revoked: bool = False
     limit: Nano | None = None
+    limits: Override | None = None
 
 
 def covers(patterns: tuple[str, ...], model: str) -> bool:

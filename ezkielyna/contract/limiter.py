@@ -9,6 +9,16 @@ from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.durations import duration
 from ezkielyna.contract.usage import Usage
 
+NO_LIMIT = 2**31 - 1
+"""What the headers say where there is no limit: every answer has them, and this many are left."""
+
+_NO_REQUEST_LIMIT = [
+    ("x-ratelimit-limit-requests", str(NO_LIMIT)),
+    ("x-ratelimit-remaining-requests", str(NO_LIMIT)),
+    ("x-ratelimit-reset-requests", "0s"),
+]
+_NO_TOKEN_LIMIT = [(name.replace("requests", "tokens"), value) for name, value in _NO_REQUEST_LIMIT]
+
 
 class Standing(NamedTuple):
     """What is left of the limits after a request was counted; None where there is no limit.
@@ -23,21 +33,32 @@ class Standing(NamedTuple):
     remaining_tokens: int | None = None
     reset_tokens_s: float = 0.0
 
+    def tightest(self, other: Standing) -> Standing:
+        """Return what is left under both: of each kind the limit that leaves less."""
+        mine, theirs = self.remaining_requests, other.remaining_requests
+        requests = other if mine is None or (theirs is not None and theirs < mine) else self
+        mine, theirs = self.remaining_tokens, other.remaining_tokens
+        tokens = other if mine is None or (theirs is not None and theirs < mine) else self
+        return requests if requests is tokens else Standing(*requests[:3], *tokens[3:])
+
     def headers(self) -> list[tuple[str, str]]:
-        """Return OpenAI's six rate headers, as far as there are limits."""
-        headers: list[tuple[str, str]] = []
-        if self.limit_requests is not None:
-            headers += [
+        """Return OpenAI's six rate headers."""
+        if self.limit_requests is None:
+            headers = _NO_REQUEST_LIMIT.copy()
+        else:
+            headers = [
                 ("x-ratelimit-limit-requests", str(self.limit_requests)),
                 ("x-ratelimit-remaining-requests", str(self.remaining_requests)),
                 ("x-ratelimit-reset-requests", duration(self.reset_requests_s)),
             ]
-        if self.limit_tokens is not None:
-            headers += [
+        if self.limit_tokens is None:
+            headers += _NO_TOKEN_LIMIT
+        else:
+            headers += (
                 ("x-ratelimit-limit-tokens", str(self.limit_tokens)),
                 ("x-ratelimit-remaining-tokens", str(self.remaining_tokens)),
                 ("x-ratelimit-reset-tokens", duration(self.reset_tokens_s)),
-            ]
+            )
         return headers
 
 
@@ -52,7 +73,7 @@ class Permit(ABC):
 
 
 class RateLimiter(ABC):
-    """Counts requests and tokens by account, key and model."""
+    """Counts requests and tokens by account, key and model: by each of the request's `scopes`."""
 
     kind: ClassVar[str]
     """The word that `[plans.NAME] limiter = …` selects."""

@@ -187,6 +187,11 @@ class Authentication:
                 found = current.get(identity.key.id)
                 if found is None:
                     self._identities.pop(digest, None)
-                else:
-                    identity.key, identity.account = found
-                    identity.seen = started
+                    continue
+                key, account = found
+                # Limiters remember by the objects what a request counts against.
+                if identity.key != key:
+                    identity.key = key
+                if identity.account != account:
+                    identity.account = account
+                identity.seen = started

@@ -199,6 +199,11 @@ def _dangling(settings: Settings, registries: Registries) -> Iterator[Fault]:
         if plan.limiter not in registries.limiters:
             place = ("plans", name, "limiter")
             yield _no_such(settings, place, plan.limiter, registries.limiters)
+        for pattern in plan.model:
+            if not any(covers((pattern,), model) for model in settings.models):
+                at = ("plans", name, "model", pattern)
+                reason = "limits no model: no configured name is so, or begins so with a *"
+                yield Fault(settings.origin(*at), dotted(at), reason)
         if plan.billing not in settings.billing and plan.billing not in registries.billing:
             place = ("plans", name, "billing")
             there = ", ".join([*settings.billing, *registries.billing])

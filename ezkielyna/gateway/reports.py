@@ -16,6 +16,7 @@ import structlog
 
 from ezkielyna.contract.context import Plan
 from ezkielyna.contract.errors import InvalidRequest, Unavailable
+from ezkielyna.contract.limits import Limits, account_limits, key_limits
 from ezkielyna.contract.money import usd_json
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.gateway.authentication import Identity
@@ -72,13 +73,11 @@ class Reports:
             "spend": _spend(spent.account),
             "key_spend": _spend(spent.keys.get(key.id, Spend())),
             "limits": {
-                "requests_per_minute": plan.rpm or None,
-                "tokens_per_minute": plan.tpm or None,
-                "tokens_per_day": plan.tpd or None,
-                "concurrency": plan.concurrency or None,
+                **_limits(account_limits(plan, identity.account)),
                 "spend": None if limit is None else usd_json(limit),
                 "spent": None if limit is None else usd_json(of_key.get(key.id, 0)),
             },
+            "key_limits": _limits(key_limits(plan, key)),
             "account": {"email": account.email, "plan": plan.name},
         }
         call.reply.answer(orjson.dumps(document))
@@ -166,6 +165,15 @@ def _numbers(sums: Sums) -> dict[str, Any]:
         "estimated_requests": sums.estimated,
         "first_byte_ms": latency(sums),
         "duration_ms": duration,
+    }
+
+
+def _limits(limits: Limits) -> dict[str, int | None]:
+    return {
+        "requests_per_minute": limits.rpm or None,
+        "tokens_per_minute": limits.tpm or None,
+        "tokens_per_day": limits.tpd or None,
+        "concurrency": limits.concurrency or None,
     }
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from ezkielyna.contract.context import Plan
+from ezkielyna.contract.limits import Limits
 from ezkielyna.contract.money import Nano, Price, nano
 from ezkielyna.contract.usage import Bucket
 
@@ -205,6 +206,20 @@ class MailSettings(Section):
     sender: str = Field("Ezkielyna <no-reply@localhost>", description="the From of every message")
 
 
+class LimitSettings(Section):
+    """`[plans.NAME.key]` and `[plans.NAME.model."MODEL"]`; 0 means no limit."""
+
+    rpm: Count = Field(0, description="requests a minute")
+    tpm: Count = Field(0, description="tokens a minute")
+    tpd: Count = Field(0, description="tokens a day")
+    concurrency: Count = Field(0, description="requests at once")
+
+    @property
+    def limits(self) -> Limits:
+        """The limits as requests carry them."""
+        return Limits(**self.model_dump())
+
+
 class PlanSettings(Section):
     """`[plans.NAME]`: what an account may do; 0 means no limit."""
 
@@ -217,10 +232,18 @@ class PlanSettings(Section):
         "per-token", description="name of a [billing.…] table, or kind of billing policy"
     )
     limiter: str = Field("memory", description="kind of rate limiter")
+    key: LimitSettings = Field(LimitSettings(), description="limits of each key")
+    model: dict[str, LimitSettings] = Field(
+        default_factory=dict,
+        description="limits of each model in an account, by name or prefix pattern; the closest "
+        "one holds",
+    )
 
     def plan(self, name: str) -> Plan:
         """Return the plan that a request carries."""
-        return Plan(name=name, **self.model_dump())
+        flat = self.model_dump(exclude={"key", "model"})
+        models = tuple((pattern, one.limits) for pattern, one in self.model.items())
+        return Plan(name=name, **flat, key=self.key.limits, model=models)
 
 
 DEFAULT_PAYMENTS: Mapping[str, dict[str, Any]] = {"voucher": {"kind": "voucher"}}

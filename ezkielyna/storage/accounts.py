@@ -11,12 +11,14 @@ from typing import Literal
 from bson import Int64
 
 from ezkielyna.contract.context import Account
+from ezkielyna.contract.limits import Override
 from ezkielyna.contract.money import Nano
 from ezkielyna.storage.credits import enter
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Duplicate, Invalid, Missing
 from ezkielyna.storage.keyformat import identifier
+from ezkielyna.storage.overrides import document_of, override_of
 
 PAGE = 500
 LONGEST_EMAIL = 254
@@ -39,6 +41,7 @@ class AccountRecord:
     available: Nano
     held: Nano
     created_at: datetime
+    limits: Override | None = None
 
     @property
     def balance(self) -> Nano:
@@ -54,6 +57,7 @@ def account_of(document: Document) -> Account:
         plan=document["plan"],
         suspended=document["status"] != "active",
         verified=document["verified"],
+        limits=override_of(document.get("limits")),
     )
 
 
@@ -146,6 +150,10 @@ class Accounts:
         """Let a suspended account go on. Raises Missing."""
         return await self._set(email, {"status": "active"})
 
+    async def set_limits(self, email: str, limits: Override | None) -> AccountRecord:
+        """Override the plan's limits for an account, in force within seconds. Raises Missing."""
+        return await self._set(email, {"limits": document_of(limits)})
+
     async def _set(self, email: str, changes: Document) -> AccountRecord:
         address = normalised(email)
         updated = await self._accounts.update_one(
@@ -191,4 +199,5 @@ def _record(document: Document, held: Nano) -> AccountRecord:
         available=int(document["available"]),
         held=int(held),
         created_at=document["created_at"],
+        limits=override_of(document.get("limits")),
     )

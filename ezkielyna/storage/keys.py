@@ -12,12 +12,14 @@ from bson import Int64
 from pymongo import UpdateOne
 
 from ezkielyna.contract.context import Account, Key
+from ezkielyna.contract.limits import Override
 from ezkielyna.contract.money import Nano
 from ezkielyna.storage.accounts import account_of
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Missing
 from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
+from ezkielyna.storage.overrides import document_of, override_of
 from ezkielyna.storage.trail import note
 from ezkielyna.storage.usage import spent_by_key
 
@@ -53,6 +55,7 @@ class KeyRecord:
     models: tuple[str, ...]
     expires_at: datetime | None
     limit: Nano | None
+    limits: Override | None
     created_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
@@ -76,6 +79,7 @@ def key_of(document: Document) -> Key:
         expires_at=expires_at.timestamp() if expires_at else 0.0,
         revoked=document.get("revoked_at") is not None,
         limit=None if limit is None else int(limit),
+        limits=override_of(document.get("limits")),
     )
 
 
@@ -95,6 +99,7 @@ class Keys:
         models: Sequence[str] = (),
         expires_at: datetime | None = None,
         limit: Nano | None = None,
+        limits: Override | None = None,
         key: str | None = None,
         by: str = "",
     ) -> tuple[KeyRecord, str]:
@@ -113,6 +118,7 @@ class Keys:
             "models": list(models),
             "expires_at": expires_at,
             "limit": None if limit is None else Int64(limit),
+            "limits": document_of(limits),
             "created_at": datetime.now(UTC),
             "revoked_at": None,
         }
@@ -205,6 +211,16 @@ class Keys:
             {**which, "revoked_at": None}, {"revoked_at": now}, "key-revoked", by, which
         )
 
+    async def one(self, key_id: str) -> KeyRecord:
+        """Return a key, revoked or not. Raises Missing."""
+        return _record(await self._one({"_id": key_id}))
+
+    async def set_limits(self, key_id: str, limits: Override | None, *, by: str = "") -> KeyRecord:
+        """Override the plan's limits for a key, in force within seconds. Raises Missing."""
+        which = {"_id": key_id}
+        changes = {"limits": document_of(limits)}
+        return await self._change(which, changes, "key-limited", by, which)
+
     async def _change(
         self,
         query: Document,
@@ -249,6 +265,10 @@ class Keys:
                 ordered=False,
             )
 
+    async def _set(self, key_id: str, only: Document, changes: Document) -> KeyRecord:
+        await self._keys.update_one({"_id": key_id, **only}, {"$set": changes})
+        return await self.one(key_id)
+
     async def _with_accounts(self, query: Document) -> AsyncIterator[tuple[Key, Account]]:
         async for document in self._keys.aggregate([{"$match": query}, *_WITH_ACCOUNT]):
             for account in document["accounts"]:
@@ -265,6 +285,7 @@ def _record(document: Document) -> KeyRecord:
         models=tuple(document["models"]),
         expires_at=document.get("expires_at"),
         limit=None if limit is None else int(limit),
+        limits=override_of(document.get("limits")),
         created_at=document["created_at"],
         last_used_at=document.get("last_used_at"),
         revoked_at=document.get("revoked_at"),

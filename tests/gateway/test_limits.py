@@ -1,12 +1,16 @@
 """The six rate headers: on every answer to a key that is good, whatever the answer is."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
+from ezkielyna.contract.limits import Override
+from ezkielyna.storage.accounts import Accounts
+from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
-from ezkielyna.testing.gateway import Gateways, RunningGateway
+from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.lab import Answer, Line, post
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
 
@@ -133,11 +137,58 @@ async def test_who_is_not_known_sees_no_limits(gateways: Gateways, tables: dict[
         assert not RATE_HEADERS & set(answer.headers)
 
 
-async def test_without_limits_there_is_nothing_to_tell(gateways: Gateways) -> None:
+async def test_without_limits_so_much_is_left_that_nobody_waits(gateways: Gateways) -> None:
     async with ScriptedUpstream(ANSWERING) as upstream, gateways(upstream.url) as gateway:
         answer = await ask(gateway)
         assert answer.status == 200
-        assert not RATE_HEADERS & set(answer.headers)
+        for of in ("requests", "tokens"):
+            assert answer.headers[f"x-ratelimit-limit-{of}"] == "2147483647"
+            assert answer.headers[f"x-ratelimit-remaining-{of}"] == "2147483647"
+            assert answer.headers[f"x-ratelimit-reset-{of}"] == "0s"
+
+
+async def test_a_key_and_a_model_have_limits_of_their_own(gateways: Gateways) -> None:
+    limited = {"rpm": 600, "key": {"rpm": 60}, "model": {"free-*": {"rpm": 6}}}
+    answering_often = [ANSWERING] * 12
+    async with (
+        ScriptedUpstream(*answering_often) as upstream,
+        gateways(upstream.url, tables={"plans": {"default": limited}}) as gateway,
+        await Line.open(gateway.url) as line,
+    ):
+        answer = await line.get("/v1/models", gateway.key)
+        assert answer.headers["x-ratelimit-limit-requests"] == "60"
+        answer = await ask(gateway, {**CHAT, "model": "free-lab"})
+        assert answer.status == 200
+        assert answer.headers["x-ratelimit-limit-requests"] == "6"
+        answer = await ask(gateway, {**CHAT, "model": "free-lab"})
+        assert (answer.status, answer.error) == (429, "rate_limited")
+        assert "for the model 'free-lab'" in answer.document["error"]["message"]
+        assert int(answer.headers["retry-after"]) in (9, 10)
+        answer = await ask(gateway)
+        assert answer.status == 200
+        assert answer.headers["x-ratelimit-limit-requests"] == "60"
+
+
+async def test_overrides_reach_a_running_process_within_five_seconds(gateways: Gateways) -> None:
+    tables = {"plans": {"default": {"rpm": 60, "key": {"rpm": 6}}}}
+    async with gateways(tables=tables) as gateway, await Line.open(gateway.url) as line:
+
+        async def shown(limit: str) -> None:
+            began = time.monotonic()
+            while True:
+                answer = await line.get("/v1/models", gateway.key)
+                if answer.headers["x-ratelimit-limit-requests"] == limit:
+                    return
+                assert time.monotonic() < began + 5
+                await asyncio.sleep(0.05)
+
+        await shown("6")
+        await Keys(gateway.database, SECRET).set_limits(gateway.key_id, Override(rpm=120))
+        await shown("60")
+        await Accounts(gateway.database).set_limits(gateway.email, Override(rpm=1200))
+        await shown("120")
+        await Keys(gateway.database, SECRET).set_limits(gateway.key_id, None)
+        await shown("6")
 
 
 async def test_tokens_that_were_not_used_come_back(gateways: Gateways) -> None:

@@ -78,6 +78,7 @@ async def test_a_key_shows_its_money(gateways: Gateways) -> None:
     assert spend == {"today": 40_000, "7d": 40_077, "30d": 47_777}
     assert document["key_spend"] == document["spend"]
     assert document["limits"]["requests_per_minute"] == 60
+    assert set(document["key_limits"].values()) == {None}
     assert document["limits"]["spend"] is None
     assert document["models"] == ["*"]
     assert document["expires_at"] is None

@@ -1,20 +1,23 @@
-"""What one account used, as far as this process knows, and the arithmetic of limits.
+"""What one account, key or model used, as far as this process knows, and the sums of its limits.
 
-Every limit is a moment: the time at which it will be whole again, in microseconds of Redis's
-clock. A request moves it on by what it costs. The scripts in `lua/` do the same sums on the
-moments in Redis; here they refuse what is known to be over, and admit while Redis is away.
+Times are microseconds of Redis's clock. The scripts in `lua/` do the same sums in Redis; here they
+refuse what is known to be over, and admit while Redis is away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from ezkielyna import Plan, Standing
-from ezkielyna_redis.scripts import packed
+from ezkielyna import Limits, Standing, Window
+from ezkielyna_redis.scripts import keyed, packed
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 DAY = 86_400 * SECOND
+SLOTS = Window.SLOTS
+MINUTE_SLOT = MINUTE // SLOTS
+DAY_SLOT = DAY // SLOTS
 
 BURST_PART = 6
 """The burst of requests is the limit divided by this, at least one request."""
@@ -24,56 +27,86 @@ SLOT_RETRY = SECOND
 
 
 class Quota:
-    """A plan's limits as one of `parts` equal processes holds them; 0: no limit.
+    """Limits as one of `parts` equal processes holds them; 0: no limit.
 
-    `interval` and `burst` are microseconds.
+    `interval` and `burst` are microseconds. Of tokens the whole limit is kept, and `parts` times
+    what is used here is held against it.
     """
 
-    def __init__(self, plan: Plan, parts: int, hold: int) -> None:
-        self.plan = plan
+    def __init__(self, limits: Limits, parts: int) -> None:
+        self.limits = limits
         self.parts = parts
-        self.interval = -(-MINUTE // plan.rpm) * parts if plan.rpm else 0
-        self.burst = (max(1, plan.rpm // (BURST_PART * parts)) - 1) * self.interval
-        self.tpm = plan.tpm
-        self.tpd = plan.tpd
-        self.slots = max(1, plan.concurrency // parts) if plan.concurrency else 0
-        self.unlimited = not (plan.rpm or plan.tpm or plan.tpd or plan.concurrency)
-        self.arguments = packed(
-            b"%d" % self.interval, b"%d" % self.burst, b"%d" % self.slots, b"%d" % hold
-        )
+        rpm = limits.rpm
+        self.interval = -(-MINUTE // rpm) * parts if rpm else 0
+        self.burst = (max(1, rpm // (BURST_PART * parts)) - 1) * self.interval
+        self.slots = max(1, limits.concurrency // parts) if limits.concurrency else 0
+        numbers = (self.interval, self.burst, limits.tpm, limits.tpd, self.slots)
+        self.arguments = packed(*(b"%d" % number for number in numbers))
 
-    def minute(self, tokens: int) -> int:
-        """Return what tokens cost of the whole plan's minute; -1 without a limit."""
-        return -(-tokens * MINUTE // self.tpm) if self.tpm else -1
+    def more(self, tokens: int) -> tuple[int, int]:
+        """Return what of tokens, or of fewer than none, counts in the minute and in the day."""
+        return tokens if self.limits.tpm else 0, tokens if self.limits.tpd else 0
 
-    def day(self, tokens: int) -> int:
-        """Return what tokens cost of the whole plan's day; -1 without a limit."""
-        return -(-tokens * DAY // self.tpd) if self.tpd else -1
+    def name(self, which: int) -> str:
+        """Return the limit of this number, for people: requests, the minute, the day, slots."""
+        limits = self.limits
+        return (
+            f"{limits.rpm} requests a minute",
+            f"{limits.tpm} tokens a minute",
+            f"{limits.tpd} tokens a day",
+            f"{limits.concurrency} requests at once",
+        )[which]
+
+
+class Refused(NamedTuple):
+    """What Redis refused at `seen` for so many tokens, and until when, and for which limit."""
+
+    seen: int
+    until: int
+    tokens: int
+    which: int
 
 
 class Debt:
-    """What was admitted without Redis since a moment, and slots to free there."""
+    """What was admitted without Redis since a moment, and slots to free there.
+
+    `requests` are microseconds, `minute` and `day` tokens by slot.
+    """
 
     __slots__ = ("day", "gone", "minute", "requests", "since")
 
     def __init__(self, since: int) -> None:
         self.since = since
-        self.requests = self.minute = self.day = 0
+        self.requests = 0
+        self.minute: dict[int, int] = {}
+        self.day: dict[int, int] = {}
         self.gone: list[bytes] = []
 
+    def add(self, at: int, minute: int, day: int) -> None:
+        """Owe tokens, or be owed them below zero, for a request of this time."""
+        for owed, slot, tokens in (
+            (self.minute, at // MINUTE_SLOT, minute),
+            (self.day, at // DAY_SLOT, day),
+        ):
+            if tokens:
+                owed[slot] = owed.get(slot, 0) + tokens
+
     def arguments(self, now: int) -> tuple[int, bytes]:
-        """Return the arguments of the script `correct`, and how many they are."""
-        numbers = (max(0, now - self.since), self.requests, self.minute, self.day)
+        """Return the arguments of the script `owe`, and how many they are."""
+        entries = [*self.minute.items(), *self.day.items()]
+        numbers = [max(0, now - self.since), self.requests, len(self.minute), len(self.day)]
+        numbers += [number for entry in entries for number in entry]
         parts: Iterable[bytes] = [*(b"%d" % number for number in numbers), *self.gone]
-        return 4 + len(self.gone), packed(*parts)
+        return len(numbers) + len(self.gone), packed(*parts)
 
 
 class Counts:
-    """One account: moments as Redis last told them at `seen`, and ids of requests running here.
-    `corrections` is how often tokens were given back or charged on.
+    """`requests` is the moment at which requests are whole again; `minute` and `day` are what was
+    used, as Redis told it last: the sum, in the slot used last. `running` are ids of requests
+    here, and `corrections` is how often tokens were given back or charged on.
 
-    While Redis is away the moments go on from there, so that an outage brings no second burst;
-    `debt` is what Redis will be told afterwards.
+    While Redis is away all goes on from there, so that an outage brings no second burst; `debt` is
+    what Redis will be told afterwards.
     """
 
     __slots__ = (
@@ -82,64 +115,93 @@ class Counts:
         "debt",
         "keys",
         "minute",
+        "names",
+        "refused",
         "requests",
         "running",
-        "seen",
         "slots_key",
     )
 
-    def __init__(self, account: str) -> None:
-        tag = account.encode()
-        slots = b"ezkielyna:{%b}:slots" % tag
-        self.keys = packed(b"ezkielyna:{%b}:counts" % tag, slots)
-        self.slots_key = packed(slots)
-        self.requests = self.minute = self.day = self.seen = self.corrections = 0
+    def __init__(self, account: str, id_: str) -> None:
+        own = "" if id_ == account else f"{id_}:"
+        self.names = tuple(
+            f"ezkielyna:{{{account}}}:{own}{what}".encode() for what in ("counts", "slots")
+        )
+        self.keys = keyed(*self.names)
+        self.slots_key = keyed(self.names[1])
+        self.requests = self.corrections = 0
+        self.minute = Window()
+        self.day = Window()
+        self.refused: Refused | None = None
         self.running: set[bytes] = set()
         self.debt: Debt | None = None
 
-    def wait(self, now: int, quota: Quota, minute: int, day: int, running: int) -> tuple[int, str]:
-        """Return the microseconds until such a request passes, 0 for now, and the limit's name.
+    def told(self, requests: int, minute: int, minute_at: int, day: int, day_at: int) -> None:
+        """Know what Redis said."""
+        self.requests = requests
+        self.minute.restart(minute_at, minute)
+        self.day.restart(day_at, day)
 
-        `minute` and `day` are costs, -1 for what is not to be looked at. A whole bucket takes a
-        request of any size: else the largest would wait for ever.
+    def wait(self, now: int, quota: Quota, tokens: int, running: int) -> tuple[int, int]:
+        """Return the microseconds until such a request passes, 0 for now, and the limit's number.
+
+        An empty window takes a request of any size: else the largest would wait for ever.
         """
-        longest, limit = 0, ""
+        longest, which = 0, 0
+        limits = quota.limits
         if quota.interval and self._ahead(now, quota) > quota.burst:
             longest = self._ahead(now, quota) - quota.burst
-            limit = f"{quota.plan.rpm} requests a minute"
-        if minute >= 0:
-            wait = min(self.minute - now, self.minute - now + minute * quota.parts - MINUTE)
+        windows = (
+            (1, limits.tpm, self.minute, MINUTE_SLOT),
+            (2, limits.tpd, self.day, DAY_SLOT),
+        )
+        for number, limit, window, width in windows:
+            if not limit:
+                continue
+            window.expire(now // width)
+            free = max(0, limit - tokens * quota.parts)
+            wait = window.falls(free) * width - now if window.used > free else 0
             if wait > longest:
-                longest, limit = wait, f"{quota.tpm} tokens a minute"
-        if day >= 0:
-            wait = min(self.day - now, self.day - now + day * quota.parts - DAY)
-            if wait > longest:
-                longest, limit = wait, f"{quota.tpd} tokens a day"
+                longest, which = wait, number
         if quota.slots and running >= quota.slots and longest < SLOT_RETRY:
-            longest, limit = SLOT_RETRY, f"{quota.plan.concurrency} requests at once"
-        return longest, limit
+            longest, which = SLOT_RETRY, 3
+        return longest, which
 
-    def take(self, now: int, quota: Quota, minute: int, day: int) -> None:
+    def known(self, now: int, quota: Quota, tokens: int, fresh: int) -> tuple[int, int]:
+        """Return what `wait` does, by what Redis is known to refuse."""
+        longest, which = 0, 0
+        if quota.interval and self.requests - now > quota.burst:
+            longest = self._ahead(now, quota) - quota.burst
+        refused = self.refused
+        if refused is not None and tokens >= refused.tokens and now - refused.seen < fresh:
+            wait = refused.until - now
+            if wait > longest:
+                longest, which = wait, refused.which
+        if quota.slots and len(self.running) >= quota.slots and longest < SLOT_RETRY:
+            longest, which = SLOT_RETRY, 3
+        return longest, which
+
+    def take(self, now: int, quota: Quota, tokens: int) -> None:
         """Count a request without Redis."""
         debt = self.owing(now)
         if quota.interval:
             self.requests = now + self._ahead(now, quota) + quota.interval
             debt.requests += quota.interval // quota.parts
-        if minute > 0:
-            self.minute = max(self.minute, now) + minute * quota.parts
-            debt.minute += minute
-        if day > 0:
-            self.day = max(self.day, now) + day * quota.parts
-            debt.day += day
+        limits = quota.limits
+        if limits.tpm:
+            self.minute.add(now // MINUTE_SLOT, tokens * quota.parts)
+        if limits.tpd:
+            self.day.add(now // DAY_SLOT, tokens * quota.parts)
+        debt.add(now, tokens if limits.tpm else 0, tokens if limits.tpd else 0)
 
-    def shift(self, now: int, quota: Quota, minute: int, day: int) -> None:
-        """Correct what was charged; what flowed over the brim until now is lost."""
-        if minute:
-            base = max(self.minute, now) if minute > 0 else self.minute
-            self.minute = base + minute * quota.parts
-        if day:
-            base = max(self.day, now) if day > 0 else self.day
-            self.day = base + day * quota.parts
+    def shift(self, now: int, quota: Quota, more: int) -> None:
+        """Count more, or less, than was charged."""
+        self.corrections += 1
+        self.refused = None
+        if quota.limits.tpm:
+            self.minute.shift(now // MINUTE_SLOT, more * quota.parts)
+        if quota.limits.tpd:
+            self.day.shift(now // DAY_SLOT, more * quota.parts)
 
     def owing(self, now: int) -> Debt:
         """Return the debt to add to."""
@@ -148,30 +210,31 @@ class Counts:
         return self.debt
 
     def idle(self, now: int) -> bool:
-        """True when forgetting this account changes nothing for it."""
-        return (
-            not self.running
-            and self.debt is None
-            and max(self.requests, self.minute, self.day) <= now
-        )
+        """True when forgetting this changes nothing."""
+        self.minute.expire(now // MINUTE_SLOT)
+        self.day.expire(now // DAY_SLOT)
+        used = self.running or self.debt is not None or self.minute.used or self.day.used
+        return not used and self.requests <= now
 
     def standing(self, now: int, quota: Quota) -> Standing:
         """Return what is left."""
-        plan = quota.plan
+        limits = quota.limits
         ahead = self._ahead(now, quota)
         left = None
         if quota.interval:
             left = max(0, (quota.burst - ahead) // quota.interval + 1)
-        if not quota.tpm:
-            return Standing(plan.rpm or None, left, ahead / SECOND)
-        used = max(0, self.minute - now)
+        if not limits.tpm:
+            return Standing(limits.rpm or None, left, ahead / SECOND)
+        self.minute.expire(now // MINUTE_SLOT)
+        free = limits.tpm - self.minute.used
+        whole = self.minute.whole()
         return Standing(
-            plan.rpm or None,
+            limits.rpm or None,
             left,
             ahead / SECOND,
-            quota.tpm,
-            max(0, MINUTE - used) * quota.tpm // (MINUTE * quota.parts),
-            used / SECOND,
+            limits.tpm,
+            max(0, free) // quota.parts,
+            (whole * MINUTE_SLOT - now) / SECOND if whole else 0.0,
         )
 
     def _ahead(self, now: int, quota: Quota) -> int:

@@ -11,18 +11,19 @@ from typing import Any, Self
 from ezkielyna import (
     Account,
     Key,
+    Limits,
     Permit,
     Plan,
-    RateLimited,
     RateLimiter,
     RequestContext,
     Standing,
-    Usage,
+    scopes,
 )
-from ezkielyna_redis.counts import SECOND, Counts, Quota
+from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused
 from ezkielyna_redis.link import Away, Link
+from ezkielyna_redis.permits import SharedPermit, Under, refusal
 from ezkielyna_redis.remote import Remote
-from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, SERVER_TIME, packed
+from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, OWE, SERVER_TIME, keyed, packed
 
 HOLD_S = 30.0
 """How long a slot outlives a killed process; it is refreshed three times as often."""
@@ -36,15 +37,19 @@ MARGIN = 5_000
 FRESH = SECOND
 """How long a refusal for tokens is believed: another process may give tokens back any moment."""
 
-MOST_ACCOUNTS = 50_000
-"""Accounts remembered at most; beyond it one that was idle for long is forgotten."""
+MOST_COUNTED = 50_000
+"""Accounts, keys and models remembered at most; beyond it one that was idle for long is forgotten.
+"""
+
+FEW = 9
+"""So many are kept in any case: a request has three, and makes two others older for each."""
 
 BATCH = 100
 """Calls on their way at once when many accounts are refreshed, so that requests need not queue."""
 
 
 class RedisLimiter(RateLimiter):
-    """Admits by account, all limits or none, together with every process on the same Redis.
+    """Admits under all limits or none, together with every process on the same Redis.
 
     Where Redis does not answer within 50 ms, each process holds its share of the limits alone.
     """
@@ -57,9 +62,10 @@ class RedisLimiter(RateLimiter):
             raise ValueError('limiter = "redis" needs the address of a server: set [redis] url')
         self._process = secrets.token_hex(8).encode()
         self._remote = Remote(url, self._process, self, hold_s)
-        self._hold = int(hold_s * SECOND)
-        self._quotas: dict[tuple[str, int], Quota] = {}
-        self._accounts: OrderedDict[str, Counts] = OrderedDict()
+        self._hold = packed(b"%d" % int(hold_s * SECOND))
+        self._quotas: dict[tuple[Limits, int], Quota] = {}
+        self._unders: dict[tuple[str, str], Under] = {}
+        self._counted: OrderedDict[str, Counts] = OrderedDict()
         self._busy: set[Counts] = set()
         self._owing: set[Counts] = set()
         self._ids = 0
@@ -84,31 +90,31 @@ class RedisLimiter(RateLimiter):
 
     async def admit(self, ctx: RequestContext) -> Permit:
         """Return a permit; raises RateLimited with the time after which the retry passes."""
-        quota = self._quota(ctx.plan, 1)
         output = ctx.output_bound
         tokens = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
-        counts = self._counts(ctx.account.id)
-        minute, day = quota.minute(tokens), quota.day(tokens)
-        if self._remote.link is not None:
-            self._refuse_known(counts, quota, minute, day)
-        permit = SharedPermit(self, counts, quota, tokens, self._id())
-        if quota.unlimited:
+        under = self._under(ctx)
+        counted = [self._counts(ctx.account.id, id_) for id_ in under.ids]
+        permit = SharedPermit(self, counted, under.quotas, tokens, self._id())
+        if not counted:
             permit.standing = Standing()
             return permit
-        costs = packed(permit.id, b"%d" % minute, b"%d" % day)
-        tail = b"".join((counts.keys, SERVER_TIME, costs, quota.arguments))
+        if self._remote.link is not None:
+            self._refuse_known(permit, under)
+        costs = packed(permit.id, b"%d" % tokens)
+        tail = b"".join((under.keys, SERVER_TIME, costs, self._hold, under.arguments))
         try:
-            reply = await self._remote.ask(ADMIT, 10, tail, permit.undo)
+            reply = await self._remote.ask(ADMIT, 4 + 7 * len(counted), tail, permit.undo)
         except Away:
-            return self._alone(permit, minute, day)
-        return self._answered(reply, permit, minute, day)
+            return self._alone(permit, under)
+        return self._answered(reply, permit, under)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left by what Redis told this process last; counts nothing."""
-        counts = self._accounts.get(account.id)
-        if counts is None:
-            counts = Counts(account.id)
-        return counts.standing(self._remote.now(), self._quota(plan, 1))
+        standing, now = Standing(), self._remote.now()
+        for scope in scopes(plan, account, key):
+            counts = self._counted.get(scope.id) or Counts(account.id, scope.id)
+            standing = standing.tightest(counts.standing(now, self._quota(scope.limits, 1)))
+        return standing
 
     async def refresh(self, link: Link) -> None:
         """Pay what is owed to Redis and say which slots are still held. Raises Away."""
@@ -120,14 +126,13 @@ class RedisLimiter(RateLimiter):
                 work = []
         await asyncio.gather(*work)
         busy = list(self._busy)
-        hold = packed(b"%d" % self._hold)
         for start in range(0, len(busy), BATCH):
             await asyncio.gather(
                 *(
                     link.call(
                         HOLD,
                         3 + len(counts.running),
-                        counts.slots_key + SERVER_TIME + hold + packed(*counts.running),
+                        counts.slots_key + SERVER_TIME + self._hold + packed(*counts.running),
                     )
                     for counts in busy[start : start + BATCH]
                     if counts.running
@@ -135,80 +140,98 @@ class RedisLimiter(RateLimiter):
             )
 
     def give_back(self, permit: SharedPermit, used: int) -> None:
-        """Free a slot and correct the tokens; Redis is told at once, or when it is back."""
-        counts, quota, remote = permit.counts, permit.quota, self._remote
-        held = quota.slots > 0
-        if held:
-            counts.running.discard(permit.id)
-            if not counts.running:
-                self._busy.discard(counts)
-        minute = quota.minute(used) - quota.minute(permit.tokens)
-        day = quota.day(used) - quota.day(permit.tokens)
-        if not (held or minute or day):
-            return
-        now = remote.now()
-        counts.shift(now, quota, minute, day)
-        counts.corrections += 1
-        link = remote.link
-        if link is not None:
-            ids = (permit.id,) if held else ()
-            numbers = packed(b"0", b"0", b"%d" % minute, b"%d" % day, *ids)
-            link.tell(CORRECT, 7 + len(ids), counts.keys + SERVER_TIME + numbers)
-            return
-        debt = counts.owing(now)
+        """Free slots and correct the tokens; Redis is told at once, or when it is back."""
+        now, more, link = self._remote.now(), used - permit.tokens, self._remote.link
+        names: list[bytes] = []
+        numbers: list[bytes] = []
+        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+            if quota.slots:
+                counts.running.discard(permit.id)
+                if not counts.running:
+                    self._busy.discard(counts)
+            minute, day = quota.more(more)
+            if not (quota.slots or minute or day):
+                continue
+            if minute or day:
+                counts.shift(now, quota, more)
+            if link is None:
+                self._owe(counts, permit, quota, minute, day)
+            else:
+                names += counts.names
+                numbers += (b"%d" % minute, b"%d" % day)
+        if link is not None and names:
+            at = b"%d" % permit.at
+            tail = b"".join((keyed(*names), SERVER_TIME, packed(permit.id, at, *numbers)))
+            link.tell(CORRECT, 3 + len(names) + len(numbers), tail)
+
+    def _owe(
+        self, counts: Counts, permit: SharedPermit, quota: Quota, minute: int, day: int
+    ) -> None:
+        debt = counts.owing(self._remote.now())
         self._owing.add(counts)
-        debt.minute += minute
-        debt.day += day
-        if held:
+        debt.add(permit.at if minute < 0 or day < 0 else self._remote.now(), minute, day)
+        if quota.slots:
             debt.gone.append(permit.id)
 
-    def _answered(self, reply: bytes, permit: SharedPermit, minute: int, day: int) -> Permit:
+    def _answered(self, reply: bytes, permit: SharedPermit, under: Under) -> Permit:
         """Return the permit that Redis granted; raises RateLimited where it refused."""
-        counts, quota = permit.counts, permit.quota
-        granted, now, counts.requests, counts.minute, counts.day, running = map(int, reply.split())
-        # A reply that was under way while tokens were given back does not know of them.
-        counts.seen = now if counts.corrections == permit.corrections else 0
+        granted, now, wait, limit, *told = map(int, reply.split())
         self._remote.set_clock(now)
+        permit.at = now
+        for number, counts in enumerate(permit.counted):
+            counts.told(*told[5 * number : 5 * number + 5])
+        standing = permit.left(now)
         if not granted:
             permit.closed = True
-            wait, limit = counts.wait(now, quota, minute, day, running)
-            raise _refusal(wait, limit, counts.standing(now, quota))
+            scope, which = divmod(limit, 4)
+            counts = permit.counted[scope]
+            # A reply that was under way while tokens were given back does not know of them.
+            if which in (1, 2) and counts.corrections == permit.corrections[scope]:
+                counts.refused = Refused(now, now + wait, permit.tokens, which)
+            raise refusal(wait, under.name(limit), standing)
         self._runs(permit)
-        permit.standing = counts.standing(now, quota)
+        permit.standing = standing
         return permit
 
-    def _alone(self, permit: SharedPermit, minute: int, day: int) -> Permit:
+    def _alone(self, permit: SharedPermit, under: Under) -> Permit:
         """Return a permit of this process's share; raises RateLimited."""
-        counts, now = permit.counts, self._remote.now()
-        quota = self._quota(permit.quota.plan, max(self.workers, self._remote.processes, 1))
-        wait, limit = counts.wait(now, quota, minute, day, len(counts.running))
+        now, parts = self._remote.now(), max(self.workers, self._remote.processes, 1)
+        permit.at = now
+        permit.quotas = [self._quota(quota.limits, parts) for quota in permit.quotas]
+        wait, limit = permit.longest(
+            counts.wait(now, quota, permit.tokens, len(counts.running))
+            for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+        )
         if wait:
             permit.closed = True
-            if quota.slots:
-                # The call that was not answered in time may still be carried out.
-                counts.owing(now).gone.append(permit.id)
-                self._owing.add(counts)
-            raise _refusal(wait, limit, counts.standing(now, quota))
-        permit.quota = quota
-        counts.take(now, quota, minute, day)
-        self._owing.add(counts)
+            for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+                if quota.slots:
+                    # The call that was not answered in time may still be carried out.
+                    counts.owing(now).gone.append(permit.id)
+                    self._owing.add(counts)
+            raise refusal(wait, under.name(limit), permit.left(now))
+        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+            counts.take(now, quota, permit.tokens)
+            self._owing.add(counts)
         self._runs(permit)
-        permit.standing = counts.standing(now, quota)
+        permit.standing = permit.left(now)
         return permit
 
-    def _refuse_known(self, counts: Counts, quota: Quota, minute: int, day: int) -> None:
+    def _refuse_known(self, permit: SharedPermit, under: Under) -> None:
         """Raise RateLimited for what Redis would refuse by all that is known here."""
         now = self._remote.now()
-        if now - counts.seen > FRESH:
-            minute = day = -1
-        wait, limit = counts.wait(now, quota, minute, day, len(counts.running))
+        wait, limit = permit.longest(
+            counts.known(now, quota, permit.tokens, FRESH)
+            for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+        )
         if wait > MARGIN:
-            raise _refusal(wait, limit, counts.standing(now, quota))
+            raise refusal(wait, under.name(limit), permit.left(now))
 
     def _runs(self, permit: SharedPermit) -> None:
-        if permit.quota.slots:
-            permit.counts.running.add(permit.id)
-            self._busy.add(permit.counts)
+        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+            if quota.slots:
+                counts.running.add(permit.id)
+                self._busy.add(counts)
 
     async def _pay(self, link: Link, counts: Counts) -> None:
         debt, counts.debt = counts.debt, None
@@ -216,26 +239,42 @@ class RedisLimiter(RateLimiter):
             return
         count, arguments = debt.arguments(self._remote.now())
         try:
-            await link.call(CORRECT, 3 + count, counts.keys + SERVER_TIME + arguments)
+            await link.call(OWE, 3 + count, counts.keys + SERVER_TIME + arguments)
         except Away:
             if counts.debt is None:
                 counts.debt = debt
             self._owing.add(counts)
             raise
 
-    def _counts(self, account: str) -> Counts:
-        counts = self._accounts.get(account)
+    def _under(self, ctx: RequestContext) -> Under:
+        """Return what such a request counts against; found once while nothing of it changes."""
+        pair = (ctx.key.id, ctx.model.name)
+        under = self._unders.get(pair)
+        if under is None or not under.fits(ctx):
+            if len(self._unders) >= MOST_COUNTED:
+                self._unders.clear()
+            found = [
+                scope for scope in scopes(ctx.plan, ctx.account, ctx.key, ctx.model) if scope.limits
+            ]
+            quotas = [self._quota(scope.limits, 1) for scope in found]
+            under = self._unders[pair] = Under(ctx, found, quotas)
+        return under
+
+    def _counts(self, account: str, id_: str) -> Counts:
+        counts = self._counted.get(id_)
         if counts is None:
             self._forget()
-            counts = self._accounts[account] = Counts(account)
+            counts = self._counted[id_] = Counts(account, id_)
         else:
-            self._accounts.move_to_end(account)
+            self._counted.move_to_end(id_)
         return counts
 
-    def _quota(self, plan: Plan, parts: int) -> Quota:
-        quota = self._quotas.get((plan.name, parts))
-        if quota is None or (quota.plan is not plan and quota.plan != plan):
-            quota = self._quotas[plan.name, parts] = Quota(plan, parts, self._hold)
+    def _quota(self, limits: Limits, parts: int) -> Quota:
+        quota = self._quotas.get((limits, parts))
+        if quota is None:
+            if len(self._quotas) >= MOST_COUNTED:
+                self._quotas.clear()
+            quota = self._quotas[limits, parts] = Quota(limits, parts)
         return quota
 
     def _id(self) -> bytes:
@@ -243,60 +282,12 @@ class RedisLimiter(RateLimiter):
         return b"%b:%d" % (self._process, self._ids)
 
     def _forget(self) -> None:
-        """Make room for one more account: look at two, so that what is idle shrinks over time."""
+        """Make room for one more: look at two, so that what is idle shrinks over time."""
         now = self._remote.now()
-        for _ in range(min(2, len(self._accounts))):
-            account, counts = next(iter(self._accounts.items()))
-            full = len(self._accounts) >= MOST_ACCOUNTS
+        for _ in range(2 if len(self._counted) > FEW else 0):
+            id_, counts = next(iter(self._counted.items()))
+            full = len(self._counted) >= MOST_COUNTED
             if counts.idle(now) or (full and not counts.running and counts.debt is None):
-                del self._accounts[account]
+                del self._counted[id_]
             else:
-                self._accounts.move_to_end(account)
-
-
-class SharedPermit(Permit):
-    """A slot, and tokens charged on an estimate. Closing it again changes nothing."""
-
-    __slots__ = (
-        "_limiter",
-        "closed",
-        "corrections",
-        "counts",
-        "id",
-        "quota",
-        "standing",
-        "tokens",
-    )
-
-    def __init__(
-        self, limiter: RedisLimiter, counts: Counts, quota: Quota, tokens: int, id_: bytes
-    ) -> None:
-        self._limiter = limiter
-        self.counts = counts
-        self.corrections = counts.corrections
-        self.quota = quota
-        self.tokens = tokens
-        self.id = id_
-        self.closed = False
-
-    async def close(self, usage: Usage | None) -> None:
-        """Return the slot; charge what was used instead of the estimate. Waits for nothing."""
-        if not self.closed:
-            self.closed = True
-            self._limiter.give_back(self, usage.total if usage is not None else 0)
-
-    def undo(self, reply: bytes) -> None:
-        """Return what a request was granted that had gone when the reply came."""
-        if not self.closed and reply.startswith(b"1"):
-            self.closed = True
-            self._limiter.give_back(self, 0)
-
-
-def _refusal(wait: int, limit: str, standing: Standing) -> RateLimited:
-    """Return the error; whole milliseconds, rounded up."""
-    retry_after_s = max(1, -(-wait // 1000)) / 1000
-    return RateLimited(
-        f"Rate limit reached: {limit}. Try again in {retry_after_s:g} seconds.",
-        retry_after_s=retry_after_s,
-        standing=standing,
-    )
+                self._counted.move_to_end(id_)

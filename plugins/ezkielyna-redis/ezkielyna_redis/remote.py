@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from ezkielyna_redis.breaker import Breaker
 from ezkielyna_redis.link import Away, Link, linked, opener
-from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Script, packed
+from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Script, keyed, packed
 
 CONNECT_S = 1.0
 """The longest a connection may take to open; no request waits for it."""
@@ -24,7 +24,7 @@ RETRY_S = 0.05
 MISSED_S = 0.25
 """How long a connection may be gone before requests that miss it count as failures."""
 
-PROCESSES = packed(b"ezkielyna:{processes}")
+PROCESSES = keyed(b"ezkielyna:{processes}")
 
 logger = logging.getLogger(__name__)
 

@@ -13,17 +13,17 @@ _FOLDER = Path(__file__).parent / "lua"
 
 
 class Script:
-    """One script with a fixed number of keys; it takes `now` as its first argument."""
+    """One script; it takes `now` as its first argument."""
 
-    def __init__(self, name: str, keys: int) -> None:
+    def __init__(self, name: str) -> None:
         source = "\n".join((_FOLDER / f"{part}.lua").read_text() for part in ("prelude", name))
         self.source = source.encode()
         digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
-        self._sha = packed(b"EVALSHA", digest.encode(), b"%d" % keys)
-        self._eval = packed(b"EVAL", self.source, b"%d" % keys)
+        self._sha = packed(b"EVALSHA", digest.encode())
+        self._eval = packed(b"EVAL", self.source)
 
     def by_sha(self, count: int) -> bytes:
-        """Return the head of a call, before `count` packed keys and arguments."""
+        """Return the head of a call, before `keyed` keys and arguments, `count` in all."""
         return b"*%d\r\n%b" % (count + 3, self._sha)
 
     def by_source(self, count: int) -> bytes:
@@ -36,11 +36,17 @@ def packed(*parts: bytes) -> bytes:
     return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-ADMIT = Script("admit", keys=2)
-CORRECT = Script("correct", keys=2)
-HOLD = Script("hold", keys=1)
-HEARTBEAT = Script("heartbeat", keys=1)
-SCRIPTS = (ADMIT, CORRECT, HOLD, HEARTBEAT)
+def keyed(*keys: bytes) -> bytes:
+    """Return packed keys after their number."""
+    return packed(b"%d" % len(keys), *keys)
+
+
+ADMIT = Script("admit")
+CORRECT = Script("correct")
+OWE = Script("owe")
+HOLD = Script("hold")
+HEARTBEAT = Script("heartbeat")
+SCRIPTS = (ADMIT, CORRECT, OWE, HOLD, HEARTBEAT)
 
 SERVER_TIME = packed(b"")
 """The first argument of every script: take the time from the server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,19 +25,30 @@ Limiters = Callable[..., Awaitable[RedisLimiter]]
 
 @pytest.fixture
 def context() -> Callable[..., RequestContext]:
-    """Return what makes a request: `context(plan, tokens=…, output=…, account=…)`."""
+    """Return what makes a request: `context(plan, tokens=…, output=…, account=…, key=…, model=…)`.
+
+    The same account, key and model are the same objects, as a process keeps them.
+    """
+    accounts: dict[str, Account] = {}
+    keys: dict[str, Key] = {}
+    models: dict[str, Model] = {"m": MODEL}
 
     def make(
-        plan: Plan, tokens: int = 0, output: int = 0, account: str = "acc_1"
+        plan: Plan,
+        tokens: int = 0,
+        output: int = 0,
+        account: str = "acc_1",
+        key: str = "key_1",
+        model: str = "m",
     ) -> RequestContext:
         return RequestContext(
             request_id="req_1",
             endpoint="chat.completions",
             request=REQUEST,
-            account=Account(account, "a@b.c", "p"),
-            key=Key("key_1", account, "k"),
+            account=accounts.setdefault(account, Account(account, "a@b.c", "p")),
+            key=keys.setdefault(key, Key(key, account, "k")),
             plan=plan,
-            model=MODEL,
+            model=models.setdefault(model, replace(MODEL, name=model)),
             started_at=0.0,
             input_estimate=tokens,
             output_bound=output,

@@ -15,9 +15,9 @@ from ezkielyna import Plan
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna_redis import RedisLimiter
 from ezkielyna_redis.link import Away, Call, Link, linked, opener
-from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, packed
+from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, keyed, packed
 
-BEAT = packed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"1000000", b"p")
+BEAT = keyed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"1000000", b"p")
 
 
 class Wire:
@@ -86,7 +86,7 @@ async def test_a_flushed_script_is_sent_again(redis_server: RedisServer) -> None
 
 async def test_an_error_reply_is_one_calls_alone(redis_server: RedisServer) -> None:
     link = await open_link(redis_server)
-    bad = packed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"nonsense", b"p")
+    bad = keyed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"nonsense", b"p")
     with pytest.raises(Away, match="nil"):
         await link.call(HEARTBEAT, 4, bad)
     assert await link.call(HEARTBEAT, 4, BEAT)
@@ -120,7 +120,7 @@ async def test_a_request_that_went_away_gives_back_what_it_got(
     redis_server: RedisServer, limiters: Any, context: Any
 ) -> None:
     limiter = await limiters()
-    plan = Plan("p", tpm=100_000, concurrency=3)
+    plan = Plan("p", tpm=250_000, concurrency=5)
     for wait in (0, 0, 0, 0.001, 0.002):
         task = asyncio.create_task(limiter.admit(context(plan, 50_000)))
         await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_a_request_that_went_away_gives_back_what_it_got(
         await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.05)
     assert redis_server.command("ZCARD", "ezkielyna:{acc_1}:slots") == 0
-    permit = await limiter.admit(context(plan, 100_000))
+    permit = await limiter.admit(context(plan, 250_000))
     await permit.close(None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ezkielyna import Plan, RateLimited, Usage
+from ezkielyna import Limits, Plan, RateLimited, Usage
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna_redis import breaker, remote
 
@@ -176,6 +176,29 @@ async def test_an_outage_brings_no_second_burst(
     admitted = sum(admitted for _, admitted, _ in answers)
     assert admitted <= 1.2 * (burst + took * rpm / 60)
     assert admitted >= 0.6 * (burst + took * rpm / 60)
+
+
+async def test_an_outage_brings_no_second_minute_of_tokens(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    limiter = await limiters()
+    plan = Plan("p", tpm=1000, key=Limits(tpm=500))
+    held = await limiter.admit(context(plan, 300))
+    redis_server.kill()
+    await until(lambda: remote_link(limiter) is None)
+    alone = await limiter.admit(context(plan, 200))
+    with pytest.raises(RateLimited, match="for this API key"):
+        await limiter.admit(context(plan, 100))
+    with pytest.raises(RateLimited, match="reached: 1000 tokens"):
+        await limiter.admit(context(plan, 600, key="key_2"))
+    await held.close(Usage(input=400))  # a hundred more than was told to Redis
+    await alone.close(Usage(input=50))
+    redis_server.start()
+    await until(lambda: remote_link(limiter) is not None)
+    # Redis was restarted empty: it knows what was used and corrected since, and no more.
+    permit = await limiter.admit(context(plan, 100))
+    assert permit.standing.remaining_tokens == 500 - (100 + 50) - 100
+    await permit.close(Usage(input=100))
 
 
 async def test_alone_each_of_four_takes_a_quarter(

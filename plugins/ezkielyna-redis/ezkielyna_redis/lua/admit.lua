@@ -1,55 +1,93 @@
--- Count one request against all limits of an account, or against none.
--- KEYS: counts, slots
--- ARGV: now, id, cost of the minute, cost of the day (-1: no limit), interval (0: no limit),
---       burst, slots (0: no limit), hold
--- All but the id and slots are microseconds. Answers "granted now requests minute day running".
-local MINUTE, DAY = 60000000, 86400000000
-local minute_cost, day_cost = tonumber(ARGV[3]), tonumber(ARGV[4])
-local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
-local slots, hold = tonumber(ARGV[7]), tonumber(ARGV[8])
-local requests, minute, day = moments(KEYS[1])
+-- Count one request against all its limits, or against none.
+-- KEYS: for each scope counts, slots
+-- ARGV: now, id, tokens, hold, and for each scope interval, burst (microseconds), tokens a minute,
+--       tokens a day, slots; 0: no limit
+-- Answers "granted now wait limit", the limit that is to be waited for longest being 4 * scope + 0
+-- requests, 1 the minute, 2 the day, 3 slots; then for each scope "requests minute last day last":
+-- the moment at which requests are whole again, tokens used in the minute and the slot in which
+-- they were used last, and so for the day.
+local tokens, hold = tonumber(ARGV[3]), tonumber(ARGV[4])
+local scopes, wait, limit = {}, 0, 0
 
--- Further ahead no request can bring it: a clock went back, or the plan has changed.
-if interval > 0 and requests > now + burst + interval then
-  requests = now + burst + interval
-  keep(KEYS[1], requests, minute, day)
-end
-
--- A whole bucket takes a request of any size: else the largest would wait for ever.
-local function lacks(moment, cost, period)
-  return cost >= 0 and moment > now and moment - now + cost > period
-end
-
-local running = 0
-if slots > 0 then
-  must(KEYS[2], 'ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
-  running = redis.call('ZCARD', KEYS[2])
-end
-
-local granted = not ((interval > 0 and requests - now > burst)
-  or (slots > 0 and running >= slots)
-  or lacks(minute, minute_cost, MINUTE)
-  or lacks(day, day_cost, DAY))
-
-if granted then
-  if interval > 0 then
-    requests = math.max(requests, now) + interval
-  end
-  if minute_cost > 0 then
-    minute = math.max(minute, now) + minute_cost
-  end
-  if day_cost > 0 then
-    day = math.max(day, now) + day_cost
-  end
-  if interval > 0 or minute_cost > 0 or day_cost > 0 then
-    keep(KEYS[1], requests, minute, day)
-  end
-  if slots > 0 then
-    redis.call('ZADD', KEYS[2], string.format('%.0f', now + hold), ARGV[2])
-    redis.call('PEXPIRE', KEYS[2], string.format('%.0f', math.ceil(hold / 1000)))
-    running = running + 1
+local function needs(longer, which)
+  if longer > wait then
+    wait, limit = longer, which
   end
 end
 
-return string.format('%d %.0f %.0f %.0f %.0f %d',
-  granted and 1 or 0, now, requests, minute, day, running)
+-- When a window has room. An empty one takes a request of any size: else the largest would wait
+-- for ever.
+local function room(window, used, most, width)
+  local free = math.max(0, most - tokens)
+  local at = now
+  for index = 1, #window, 2 do
+    if used <= free then
+      break
+    end
+    used = used - window[index + 1]
+    at = (window[index] + SLOTS + 1) * width
+  end
+  return at - now
+end
+
+for number = 1, #KEYS / 2 do
+  local first = 5 * number - 1
+  local scope = {
+    key = KEYS[2 * number - 1], slots_key = KEYS[2 * number],
+    interval = tonumber(ARGV[first + 1]), burst = tonumber(ARGV[first + 2]),
+    tpm = tonumber(ARGV[first + 3]), tpd = tonumber(ARGV[first + 4]),
+    slots = tonumber(ARGV[first + 5]),
+  }
+  scopes[number] = scope
+  local base = 4 * (number - 1)
+  scope.requests, scope.minute, scope.minute_used, scope.day, scope.day_used = load(scope.key)
+  if scope.interval > 0 then
+    -- Further ahead no request can bring it: a clock went back, or the limits have changed.
+    local furthest = now + scope.burst + scope.interval
+    if scope.requests > furthest then
+      scope.requests = furthest
+      keep(scope.key, furthest, scope.minute, scope.day)
+    end
+    needs(scope.requests - now - scope.burst, base)
+  end
+  if scope.tpm > 0 and scope.minute_used > 0 then
+    needs(room(scope.minute, scope.minute_used, scope.tpm, MINUTE_SLOT), base + 1)
+  end
+  if scope.tpd > 0 and scope.day_used > 0 then
+    needs(room(scope.day, scope.day_used, scope.tpd, DAY_SLOT), base + 2)
+  end
+  if scope.slots > 0 then
+    must(scope.slots_key, 'ZREMRANGEBYSCORE', scope.slots_key, '-inf', string.format('%.0f', now))
+    if redis.call('ZCARD', scope.slots_key) >= scope.slots then
+      needs(1000000, base + 3)
+    end
+  end
+end
+
+local answer = {string.format('%d %.0f %.0f %d', wait > 0 and 0 or 1, now, wait, limit)}
+for number, scope in ipairs(scopes) do
+  if wait == 0 then
+    if scope.interval > 0 then
+      scope.requests = math.max(scope.requests, now) + scope.interval
+    end
+    if scope.tpm > 0 and tokens > 0 then
+      add(scope.minute, minute_slot, tokens)
+      scope.minute_used = scope.minute_used + tokens
+    end
+    if scope.tpd > 0 and tokens > 0 then
+      add(scope.day, day_slot, tokens)
+      scope.day_used = scope.day_used + tokens
+    end
+    if scope.interval > 0 or tokens > 0 then
+      keep(scope.key, scope.requests, scope.minute, scope.day)
+    end
+    if scope.slots > 0 then
+      redis.call('ZADD', scope.slots_key, string.format('%.0f', now + hold), ARGV[2])
+      redis.call('PEXPIRE', scope.slots_key, string.format('%.0f', math.ceil(hold / 1000)))
+    end
+  end
+  answer[number + 1] = string.format('%.0f %.0f %.0f %.0f %.0f', scope.requests,
+    scope.minute_used, scope.minute[#scope.minute - 1] or 0,
+    scope.day_used, scope.day[#scope.day - 1] or 0)
+end
+return table.concat(answer, ' ')

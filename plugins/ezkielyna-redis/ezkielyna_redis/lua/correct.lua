@@ -1,25 +1,17 @@
--- Correct what was counted, and free slots.
--- KEYS: counts, slots
--- ARGV: now, since, requests, minute, day, ids…
--- `requests`, `minute` and `day` are microseconds to add, below zero to give back. They were
--- counted within the last `since` microseconds: what was used then has partly flowed back already.
-local since = tonumber(ARGV[2])
-local requests, minute, day = moments(KEYS[1])
-
-local function moved(moment, delta)
-  if delta == 0 then
-    return moment
+-- Count what a request used instead of what it was charged, and free its slots.
+-- KEYS: for each scope counts, slots
+-- ARGV: now, id, the time at which it was charged, and for each scope tokens to add (below zero to
+--       give back) in the minute, and in the day
+local charged = tonumber(ARGV[3])
+for number = 1, #KEYS / 2 do
+  local key, slots_key = KEYS[2 * number - 1], KEYS[2 * number]
+  local minute_more, day_more = tonumber(ARGV[2 * number + 2]), tonumber(ARGV[2 * number + 3])
+  if minute_more ~= 0 or day_more ~= 0 then
+    local requests, minute, _, day, _ = load(key)
+    correct(minute, math.floor(charged / MINUTE_SLOT), minute_slot, minute_more)
+    correct(day, math.floor(charged / DAY_SLOT), day_slot, day_more)
+    keep(key, requests, minute, day)
   end
-  return math.max(moment, now - since) + delta
-end
-
-local requests_delta, minute_delta = tonumber(ARGV[3]), tonumber(ARGV[4])
-local day_delta = tonumber(ARGV[5])
-if requests_delta ~= 0 or minute_delta ~= 0 or day_delta ~= 0 then
-  keep(KEYS[1], moved(requests, requests_delta), moved(minute, minute_delta),
-    moved(day, day_delta))
-end
-for index = 6, #ARGV do
-  must(KEYS[2], 'ZREM', KEYS[2], ARGV[index])
+  must(slots_key, 'ZREM', slots_key, ARGV[2])
 end
 return 'OK'
