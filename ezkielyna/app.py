@@ -25,6 +25,7 @@ from ezkielyna.gateway.routing import Routing
 from ezkielyna.gateway.suspects import Suspects
 from ezkielyna.hooks import end_leftovers, start_plugins, stop_plugins
 from ezkielyna.ledger.books import Ledger
+from ezkielyna.ledger.live import Live
 from ezkielyna.ledger.payments import Payments
 from ezkielyna.mail.carriers import carrier
 from ezkielyna.mail.post import Post
@@ -58,6 +59,12 @@ class App:
         keys = Keys(database, secret)
         self._authentication = Authentication(
             keys, process=self._ledger.process, suspects=Suspects(self.addresses)
+        )
+        self._live = Live(
+            database,
+            self._ledger.process,
+            self._ledger.open_requests,
+            lambda: self._ledger.busy,
         )
         self._upstream = Upstream()
         self._fetcher = Fetcher(settings.fetch.allow) if settings.fetch.enabled else None
@@ -110,6 +117,7 @@ class App:
     async def start(self) -> None:
         """Start every room, then the plugins; connections may come after this."""
         await self._ledger.start()
+        self._live.start()
         self._authentication.start()
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
@@ -132,6 +140,7 @@ class App:
         await self._upstream.close()
         if self._fetcher is not None:
             await self._fetcher.close()
+        await self._live.close()
         await self._ledger.close()
 
     def _pages(self, database: Database, secret: bytes) -> Application:
@@ -146,6 +155,7 @@ class App:
             self._post,
             self.addresses,
             self.payments,
+            self._live,
         )
         return application(console, self._registries.rules(self))
 

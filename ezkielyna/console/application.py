@@ -18,6 +18,7 @@ from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.context import Model, Plan, Route
+from ezkielyna.ledger.live import Live
 from ezkielyna.ledger.payments import Payments
 from ezkielyna.mail.post import Post
 from ezkielyna.settings import Settings
@@ -52,6 +53,7 @@ class Console:
     post: Post
     addresses: ClientAddresses
     payments: Payments
+    live: Live
     topics: Sequence[Topic] = TOPICS
 
     @property

@@ -182,6 +182,15 @@ class Ledger:
             return None
         return self._begin(holding, record, most)
 
+    def open_requests(self, account: str) -> int:
+        """Return how many requests of an account have begun here and not ended."""
+        return self._holdings.open(account)
+
+    @property
+    def busy(self) -> bool:
+        """True while any request runs here."""
+        return self._running and self._journal.open > 0
+
     async def reserve(self, record: UsageRecord, most: Nano, least: Nano) -> Reservation:
         """Reserve between `least` and `most` and write BEGIN; waits only where the lease is short.
 
@@ -209,6 +218,7 @@ class Ledger:
             raise _unaccountable() from None
         if ARMED:
             crash_point("after_begin")
+        holding.open += 1
         return Reservation(self, holding, record, amount)
 
     def extend(self, reservation: Reservation, to: Nano) -> bool:
@@ -241,6 +251,7 @@ class Ledger:
         assert record.outcome != "open", record.request_id
         if ARMED:
             crash_point("before_end")
+        reservation.holding.open -= 1
         reservation.holding.lease.spend(
             reservation.amount, checked(record.bill.cost), self._clock()
         )

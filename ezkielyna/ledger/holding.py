@@ -56,6 +56,7 @@ class Holding:
         "lease",
         "lock",
         "look_at",
+        "open",
         "refusal",
         "returning",
         "serving",
@@ -68,6 +69,8 @@ class Holding:
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.lock = asyncio.Lock()
+        self.open = 0
+        """How many requests of the account have begun here and not ended."""
         self.waiting: deque[Waiter] = deque()
         self.short: Nano = 0
         self.returning: Nano = 0
@@ -77,3 +80,8 @@ class Holding:
         self.wanted_at = LONG_AGO
         self.topped_at = LONG_AGO
         self.look_at = LONG_AGO
+
+    @property
+    def busy(self) -> bool:
+        """True while a request of the account runs here or waits for money."""
+        return bool(self.open or self.waiting)

@@ -85,6 +85,11 @@ class Holdings:
             known = self._all[account] = Holding(Lease(account, self._clock()))
         return known
 
+    def open(self, account: str) -> int:
+        """Return how many requests of an account have begun here and not ended."""
+        known = self._all.get(account)
+        return 0 if known is None else known.open
+
     def take(self, holding: Holding, amount: Nano, now: float) -> bool:
         """Reserve from memory; False when others wait already or the lease does not cover it."""
         if holding.waiting or not holding.lease.take(amount, now):
@@ -250,7 +255,7 @@ class Holdings:
             lease = holding.lease
             if holding.returning or lease.idle(now, lease.account in wanted):
                 await self._return(holding, lease.account in wanted)
-            elif lease.forgettable and now - lease.used > FORGET_S and not holding.waiting:
+            elif lease.forgettable and now - lease.used > FORGET_S and not holding.busy:
                 del self._all[lease.account]
 
     async def _return(self, holding: Holding, wanted: bool) -> None:

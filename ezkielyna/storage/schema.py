@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 7
+VERSION = 8
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -120,6 +120,10 @@ SHAPES: Mapping[str, _Shape] = {
     "usage_daily": _Shape(
         required={"_id": TEXT, "account": TEXT, "by": TEXT, "day": DATE, "cost": LONG},
         indexes=(IndexModel([("account", ASCENDING), ("by", ASCENDING), ("day", ASCENDING)]),),
+    ),
+    "live": _Shape(
+        required={"_id": TEXT, "kind": TEXT, "account": TEXT, "until": DATE},
+        indexes=(IndexModel([("until", ASCENDING)], expireAfterSeconds=0),),
     ),
     "idempotency": _Shape(
         required={"_id": TEXT, "claim": TEXT, "fingerprint": BINARY, "expires_at": DATE},

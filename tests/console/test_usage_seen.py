@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 from ezkielyna.testing.browser import Browser
+from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.history import month, settled
+from ezkielyna.testing.lab import post
+from ezkielyna.testing.scripted import ScriptedUpstream, answering
 from ezkielyna.testing.visitor import logged_in
+
+CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
 
 async def test_the_usage_page(gateways: Gateways, browser: Browser) -> None:
@@ -54,3 +60,39 @@ async def test_a_choice_takes_effect_and_stays_in_the_address(
         await settled(gateway.database, records)
         ann = await logged_in(gateway)
         await browser.visit(walk, cookies=ann.cookies, url=gateway.url)
+
+
+async def test_a_call_appears_while_somebody_looks(gateways: Gateways, browser: Browser) -> None:
+    """Live at once, still when the page is hidden, paused on demand, never frozen in silence."""
+
+    async def walk(page: Any) -> None:
+        await page.goto(f"{gateway.url}/live")
+        await page.get_by_text("Live", exact=True).and_(page.locator(".badge")).wait_for()
+        call = asyncio.run_coroutine_threadsafe(post(gateway.url, gateway.key, CHAT), loop)
+        answer = await asyncio.wrap_future(call)
+        assert answer.status == 200
+        row = page.locator("[data-live-feed] tbody tr")
+        await row.get_by_text("gpt-lab").wait_for()
+        assert await row.count() == 1
+        await page.locator("[data-live=minute-requests]").get_by_text("1", exact=True).wait_for()
+        await page.get_by_role("button", name="Pause").click()
+        await page.locator(".badge").get_by_text("Paused").wait_for()
+        await page.get_by_role("button", name="Resume").click()
+        await page.locator(".badge").get_by_text("Live", exact=True).wait_for()
+        assert await row.count() == 1, "what was seen before is not there twice"
+        await page.context.set_offline(True)
+        await page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+        await page.evaluate("window.dispatchEvent(new Event('pageshow'))")
+        await page.locator(".badge").get_by_text("Reconnecting").wait_for()
+        await page.context.set_offline(False)
+        await page.locator(".badge").get_by_text("Live", exact=True).wait_for()
+
+    loop = asyncio.get_running_loop()
+    async with (
+        ScriptedUpstream(answering(200, JSON, chat_answer())) as upstream,
+        gateways(upstream.url) as gateway,
+    ):
+        ann = await logged_in(gateway)
+        look: dict[str, Any] = {"cookies": ann.cookies, "widths": (375, 1280)}
+        await browser.visit(walk, cookies=ann.cookies, url=gateway.url)
+        await browser.inspect(gateway.url, ["/live"], **look)
