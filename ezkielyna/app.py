@@ -60,12 +60,7 @@ class App:
         self._authentication = Authentication(
             keys, process=self._ledger.process, suspects=Suspects(self.addresses)
         )
-        self._live = Live(
-            database,
-            self._ledger.process,
-            self._ledger.open_requests,
-            lambda: self._ledger.busy,
-        )
+        self._live = Live(database, self._ledger)
         self._upstream = Upstream()
         self._fetcher = Fetcher(settings.fetch.allow) if settings.fetch.enabled else None
         self.payments = Payments(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ezkielyna.ledger.window import QUARTER_S, Finished, Window
 from ezkielyna.storage import live
@@ -42,24 +42,28 @@ class Feed:
     viewers: int = 0
 
 
+class OpenHere(Protocol):
+    """What this process serves at the moment; a Ledger is one."""
+
+    process: str
+
+    @property
+    def busy(self) -> bool:
+        """True while any request runs here."""
+
+    def open_requests(self, account: str) -> int:
+        """Return how many requests of an account run here."""
+
+
 class Live:
     """The feeds of a process.
 
-    `open_requests` says how many of an account's are open here, `busy` whether any are: a process
-    that serves nothing asks nothing.
+    `open_here` says what is open here: a process that serves nothing asks nothing.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        process: str,
-        open_requests: Callable[[str], int],
-        busy: Callable[[], bool],
-    ) -> None:
+    def __init__(self, database: Database, open_here: OpenHere) -> None:
         self._database = database
-        self._process = process
-        self._open_requests = open_requests
-        self._busy = busy
+        self._open_here = open_here
         self._telling = False
         self._feeds: dict[str, Feed] = {}
         self._following: asyncio.Task[None] | None = None
@@ -155,10 +159,10 @@ class Live:
         now = datetime.now(UTC)
         feeds = dict(self._feeds)
         await live.watch(self._database, feeds, now)
-        if self._busy() or self._telling:
+        if self._open_here.busy or self._telling:
             watched = await live.watched(self._database, now)
-            here = {account: self._open_requests(account) for account in watched}
-            await live.tell(self._database, self._process, here, now)
+            here = {account: self._open_here.open_requests(account) for account in watched}
+            await live.tell(self._database, self._open_here.process, here, now)
             self._telling = any(here.values())
         if not feeds:
             return

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezkielyna.console.handlers.live import EVENT_S, rate
+from ezkielyna.ledger.books import Ledger
 from ezkielyna.ledger.live import Live
 from ezkielyna.ledger.window import MINUTE_S, QUARTER_S, Finished, Window
 from ezkielyna.storage.database import Database
@@ -168,8 +170,8 @@ async def test_strangers_and_closed_sessions_get_no_stream(gateways: Gateways) -
         assert (await Visitor(gateway.url).get("/live")).status == 303
 
 
-async def test_nobody_looks_and_nothing_is_asked(database: Database) -> None:
-    live = Live(database, "p1", lambda _: 0, lambda: False)
+async def test_nobody_looks_and_nothing_is_asked(database: Database, tmp_path: Path) -> None:
+    live = Live(database, Ledger(database, tmp_path))
     live.start()
     await live._beat()
     assert database.commands == []
