@@ -8,6 +8,7 @@ from pathlib import Path
 from tornado.web import Application
 
 from ezkielyna.console.application import Console, application
+from ezkielyna.console.notices import Notices
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.provider import Provider
 from ezkielyna.gateway.admission import Admission
@@ -70,6 +71,7 @@ class App:
         self._counter = TokenCounter()
         self._hooks = RequestHooks.of(registries)
         self._post = Post(carrier(settings.mail.url), settings.mail.sender)
+        self._notices = Notices(database, self._post, settings.server.address)
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -117,6 +119,7 @@ class App:
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
         await self.payments.start()
+        self._notices.start()
         await start_plugins(self._registries.startup, self)
 
     async def close(self) -> None:
@@ -131,6 +134,7 @@ class App:
         await self._authentication.close()
         await self._idempotency.close()
         await self._counter.close()
+        await self._notices.close()
         await self._post.close()
         await self._upstream.close()
         if self._fetcher is not None:

@@ -63,6 +63,7 @@ SHAPES: Mapping[str, _Shape] = {
             IndexModel([("email", ASCENDING)], unique=True),
             IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
             IndexModel([("wanted_at", ASCENDING)], sparse=True),
+            IndexModel([("low_balance.told", ASCENDING)], sparse=True),
         ),
     ),
     "keys": _Shape(
