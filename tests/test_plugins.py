@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -215,6 +216,14 @@ def test_only_what_is_named_is_imported(install: Install) -> None:
     assert set(installed()) >= {"lab", "bomb"}
     loaded("lab")
     assert "plugin_of_test_bomb" not in sys.modules
+
+
+def test_every_plugin_of_this_repository_is_installed() -> None:
+    folders = (Path(__file__).parent.parent / "plugins").glob("*/pyproject.toml")
+    made = {file.parent.name for file in folders}
+    there = {point.dist.name for points in installed().values() for point in points if point.dist}
+    assert "ezkielyna-stripe" in made
+    assert made <= there
 
 
 def test_a_plugin_may_be_an_object(install: Install) -> None:
