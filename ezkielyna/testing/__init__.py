@@ -1,1 +1,29 @@
-"""The kit that plugin authors use: a pytest plugin with real sockets and a real database."""
+"""The kit that plugin authors use: contract suites, a scripted upstream, a gateway to serve with.
+
+Installed with the core, its fixtures `scripted_upstream` and `serve_gateway` are there in every
+pytest run; contract suites are classes to subclass.
+"""
+
+from ezkielyna.testing.contracts.billing import BillingPolicyContract
+from ezkielyna.testing.contracts.limiter import RateLimiterContract
+from ezkielyna.testing.contracts.payment import PaymentMethodContract
+from ezkielyna.testing.contracts.provider import ProviderContract
+from ezkielyna.testing.requests import make_context
+from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripts import cutting, garbling, stalling, trickling
+
+__all__ = [
+    "BillingPolicyContract",
+    "PaymentMethodContract",
+    "ProviderContract",
+    "RateLimiterContract",
+    "ScriptedUpstream",
+    "Turn",
+    "answering",
+    "cutting",
+    "garbling",
+    "make_context",
+    "stalling",
+    "streaming",
+    "trickling",
+]

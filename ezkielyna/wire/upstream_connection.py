@@ -231,7 +231,8 @@ class UpstreamConnection(asyncio.Protocol):
         call = self._detached()
         if call is None:
             return
-        if self.reused and not call.retried and not self._head_bytes:
+        unanswered = not self._open and not self._head_bytes
+        if self.reused and unanswered and not call.retried:
             call.retried = True
             self._pool.retry(call)
             return
