@@ -17,6 +17,7 @@ from ezkielyna.gateway.authentication import Authentication
 from ezkielyna.gateway.catalogue import build_catalogue
 from ezkielyna.gateway.counter import TokenCounter
 from ezkielyna.gateway.delegates import ApiRouter
+from ezkielyna.gateway.guard import Guard, memory_share
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.hooks import RequestHooks
 from ezkielyna.gateway.idempotency import Idempotency
@@ -99,7 +100,9 @@ class App:
             Reports(database, keys),
             max_body=settings.server.max_body,
         )
-        self.router = ApiRouter(api, self._pages(database, secret))
+        memory = memory_share(settings.server.max_memory_mib, settings.server.processes)
+        self._guard = Guard(settings.server.max_in_flight, memory)
+        self.router = ApiRouter(api, self._pages(database, secret), self._guard)
 
     @property
     def providers(self) -> Mapping[str, Provider]:
@@ -116,6 +119,7 @@ class App:
         await self._ledger.start()
         self._live.start()
         self._authentication.start()
+        self._guard.start()
         for limiter in self._catalogue.limiters.values():
             await limiter.start()
         await self.payments.start()
@@ -131,6 +135,7 @@ class App:
         for limiter in self._catalogue.limiters.values():
             await limiter.close()
         await self.payments.close()
+        self._guard.close()
         await self._authentication.close()
         await self._idempotency.close()
         await self._counter.close()
@@ -165,5 +170,6 @@ class App:
 
     def _degraded(self) -> list[str]:
         limiters = self._catalogue.limiters.values()
-        lesser = [text for limiter in limiters if (text := limiter.degradation) is not None]
-        return lesser if self._post.trouble is None else [*lesser, "mail does not leave"]
+        lesser = [limiter.degradation for limiter in limiters]
+        lesser += [self._guard.trouble, "mail does not leave" if self._post.trouble else None]
+        return [text for text in lesser if text is not None]

@@ -32,6 +32,7 @@ from ezkielyna.contract.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from ezkielyna.gateway.guard import Guard
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.wire.request_id import new_request_id
 
@@ -105,9 +106,10 @@ class Routes(Protocol):
 class ApiRouter(Router):
     """Gives API paths to `ApiDelegate`, all others to the pages' own router."""
 
-    def __init__(self, routes: Routes, pages: Router) -> None:
+    def __init__(self, routes: Routes, pages: Router, guard: Guard) -> None:
         self.routes = routes
         self.pages = pages
+        self.guard = guard
         self.running: set[asyncio.Task[None]] = set()
 
     def start_request(
@@ -193,11 +195,14 @@ class ApiDelegate(HTTPMessageDelegate):
             self._reply.cut()
 
     def _choose(self, url: str) -> Handler:
+        router = self._router
+        if len(router.running) >= router.guard.most:
+            raise router.guard.refusal()
         if len(url) > MAX_URL_BYTES:
             raise InvalidRequest(f"The URL is longer than {MAX_URL_BYTES} bytes.")
         if self._method == "OPTIONS":
             return _preflight
-        handlers = self._router.routes.find(self._path)
+        handlers = router.routes.find(self._path)
         if handlers is None:
             raise NotFound(f"There is no {self._path} here. See /docs for the endpoints.")
         handler = handlers.get("GET" if self._method == "HEAD" else self._method)

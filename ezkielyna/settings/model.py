@@ -121,6 +121,12 @@ class ServerSettings(Section):
     max_body: int = Field(20 * 2**20, ge=1024, description="largest body of a request, in bytes")
     max_header: int = Field(32 * 2**10, ge=1024, description="largest header section, in bytes")
     max_connections: int = Field(10_000, ge=1, description="open connections of one process")
+    max_in_flight: int = Field(10_000, ge=1, description="API requests of one process at once")
+    max_memory_mib: Count = Field(
+        0,
+        description="resident memory of one process, in MiB; 0 for its share of four fifths of the "
+        "machine's or control group's",
+    )
     header_timeout_s: Seconds = Field(10.0, description="for the head of a request to arrive")
     body_timeout_s: Seconds = Field(60.0, description="for the body of a request to arrive")
     idle_timeout_s: Seconds = Field(75.0, description="between two requests of a connection")
