@@ -36,7 +36,7 @@ class AnthropicDialect:
     """Requests and answers of `/messages`."""
 
     model = "claude-opus-4-6"
-    tables: Json = {  # noqa: RUF012 - read only
+    tables: Json = {
         "plugins": ["openai", "anthropic"],
         "providers": {
             "lab": {"kind": "anthropic", "system_in_place": True, "show_thinking": False}

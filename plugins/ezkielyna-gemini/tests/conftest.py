@@ -35,7 +35,7 @@ class GeminiDialect:
     """Requests and answers of `generateContent`."""
 
     model = "gemini-2.5-flash"
-    tables: Json = {  # noqa: RUF012 - read only
+    tables: Json = {
         "plugins": ["openai", "gemini"],
         "providers": {"lab": {"kind": "gemini"}},
     }
