@@ -42,7 +42,8 @@ check: $(VENV)/.installed-test ## format, lint, strict types, tests
 	$(BIN)/python -m pytest $(TESTING)
 
 soak: $(VENV)/.installed-test ## the long runs: crash points, kills, ten thousand examples
-	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest tests/ledger tests/faults plugins
+	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest --async-test-timeout=3600 tests/ledger tests/faults \
+	  tests/gateway/test_any_request.py plugins
 
 bench: $(VENV)/.installed-test ## the benchmark table; PEERS=1 measures other gateways, too
 	$(BIN)/python -m benchmarks

@@ -1,8 +1,12 @@
-"""Whatever a client sends or an upstream answers: an error of ours or a valid translation."""
+"""Whatever a client sends or an upstream answers: an error of ours or a valid translation.
+
+300 of each a run; `EZKIELYNA_SOAK=1` makes them 10,000.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 import orjson
@@ -22,7 +26,8 @@ from ezkielyna_gemini import GeminiProvider
 Json = dict[str, Any]
 PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="k"))
 MODELS = st.sampled_from(["gemini-2.5-flash", "gemini-3-pro-preview", "imagen-4", "x"])
-QUIET = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = 10_000 if os.environ.get("EZKIELYNA_SOAK") else 300
+QUIET = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 words = st.text(max_size=8)
 anything = st.recursive(
