@@ -137,7 +137,7 @@ class Chat:
         for name, value in table(given, where).items():
             key = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), name)
             if not isinstance(value, kinds.get(key, _Unknown)):
-                known = kinds[key].__name__ if key in kinds else f"one of {', '.join(kinds)}"
+                known = kinds[key].__name__ if key in kinds else f"one of: {', '.join(kinds)}"
                 raise invalid(f"{where}.{name}", f"expected {known}")
             found[key] = value
         return found

@@ -33,8 +33,8 @@ class MessagesRequest:
     def __init__(self, chat: Chat, model: str, can: Capabilities, settings: Any) -> None:
         self._chat = chat
         self._can = can
-        self.box = Toolbox(chat.tools, can)
         told = Conversation(chat.turns, system_in_place=settings.system_in_place)
+        self.box = Toolbox(chat.tools, told.tools, can)
         self.box.for_history(told.tools)
         self.document: Json = {"model": model, "messages": told.turns, "system": told.system}
         self._format()

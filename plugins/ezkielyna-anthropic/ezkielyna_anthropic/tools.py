@@ -15,9 +15,14 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 class Toolbox:
     """The tools of a request; `json` is true where calls of `JSON_TOOL` are the answer's text."""
 
-    def __init__(self, tools: Tools, can: Capabilities) -> None:
-        """Write the client's tools; raises InvalidRequest for a schema Anthropic would refuse."""
-        kept = [tool for tool in tools.declared if tools.forced or _allowed(tool, tools)]
+    def __init__(self, tools: Tools, called: set[str], can: Capabilities) -> None:
+        """Write the client's tools; raises InvalidRequest for a schema Anthropic would refuse.
+
+        Of tools that may not be called, those that were `called` before stay declared.
+        """
+        open_to_all = tools.forced or not tools.only
+        known = {*tools.only, *called}
+        kept = [tool for tool in tools.declared if open_to_all or tool.name in known]
         self.specs = [_spec(tool, can) for tool in kept]
         self.choice: Json | None = None
         self.json = False
@@ -49,10 +54,6 @@ class Toolbox:
             alone = not self.specs or self.choice == {"type": "none"}
             self.specs.append({"name": JSON_TOOL, "input_schema": object_schema(schema, where)})
             self.choice = {"type": "tool", "name": JSON_TOOL} if alone else {"type": "any"}
-
-
-def _allowed(tool: Tool, tools: Tools) -> bool:
-    return not tools.only or tool.name in tools.only
 
 
 def _spec(tool: Tool, can: Capabilities) -> Json:

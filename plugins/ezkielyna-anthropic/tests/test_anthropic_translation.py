@@ -226,6 +226,9 @@ def test_16_allowed_tools_filter_the_list() -> None:
     body = sent(tools=[TOOL, other], tool_choice=allowed)
     assert [tool["name"] for tool in body["tools"]] == ["g"]
     assert body["tool_choice"] == {"type": "any"}
+    third = {"type": "function", "function": {"name": "h"}}
+    body = sent(tools=[TOOL, other, third], tool_choice=allowed, messages=LOOP)
+    assert [tool["name"] for tool in body["tools"]] == ["f", "g"]  # the history calls f
 
 
 def test_17_all_results_of_a_turn_are_one_message_before_the_users_words() -> None:

@@ -58,25 +58,19 @@ class GeminiImages(ImageExchange):
 
     def drawn(self, document: Json) -> tuple[list[str], Usage, int]:
         """Return the images; Imagen counts no tokens."""
-        drawn = _predicted(document) + _generated(document)
+        drawn = _drawn(document)
         metadata = mapping(document.get("usageMetadata"))
         usage = usage_of(metadata, len(drawn)) if metadata else Usage(images=len(drawn))
         return drawn, usage, spent(metadata, "promptTokensDetails", "IMAGE")
 
 
-def _predicted(document: Json) -> list[str]:
-    """Return Imagen's images; filtered ones are missing or have only a reason."""
-    found = [word(item.get("bytesBase64Encoded")) for item in objects(document.get("predictions"))]
-    return [image for image in found if image]
-
-
-def _generated(document: Json) -> list[str]:
-    """Return Gemini's images without the drafts among its thoughts."""
-    parts = [
-        part
-        for candidate in objects(document.get("candidates"))
-        for part in objects(mapping(candidate.get("content")).get("parts"))
-        if not part.get("thought")
-    ]
-    found = [word(mapping(part.get("inlineData")).get("data")) for part in parts]
-    return [image for image in found if image]
+def _drawn(document: Json) -> list[str]:
+    """Return the images: Imagen's without the filtered ones, which are missing or have only a
+    reason; Gemini's without the drafts among its thoughts.
+    """
+    found = [item.get("bytesBase64Encoded") for item in objects(document.get("predictions"))]
+    for candidate in objects(document.get("candidates")):
+        for part in objects(mapping(candidate.get("content")).get("parts")):
+            if not part.get("thought"):
+                found.append(mapping(part.get("inlineData")).get("data"))
+    return [image for image in map(word, found) if image]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ezkielyna.dialect import EFFORTS
+
 Effort = Mapping[str, int | str]
 """What `reasoning_effort` means: a `thinkingBudget` in tokens or a `thinkingLevel`."""
 
@@ -30,10 +32,8 @@ class Traits:
 def _efforts(
     none: int | str, minimal: int | str, low: int | str, medium: int | str, high: int | str
 ) -> Effort:
-    return {
-        "none": none, "minimal": minimal, "low": low, "medium": medium,
-        "high": high, "xhigh": high, "max": high,
-    }  # fmt: skip
+    amounts = (none, minimal, low, medium, high, high, high)
+    return dict(zip(EFFORTS, amounts, strict=True))
 
 
 _FLASH_2_5 = Traits(_efforts(0, 1024, 1024, 8192, 24576))

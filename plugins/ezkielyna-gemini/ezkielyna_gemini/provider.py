@@ -25,8 +25,6 @@ from ezkielyna_gemini.messages import READ_BY_GOOGLE
 from ezkielyna_gemini.models import path
 from ezkielyna_gemini.request import ABILITIES, body_of
 
-BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-
 
 class GeminiProvider(Provider):
     """Google Gemini by its own API, v1beta of the Developer API."""
@@ -36,12 +34,18 @@ class GeminiProvider(Provider):
     class Settings(ProviderSettings):
         """Adds what is Gemini's own."""
 
-        base_url: str = Field(BASE_URL, description="what precedes `/models/…`")
+        base_url: str = Field(
+            "https://generativelanguage.googleapis.com/v1beta",
+            description="what precedes `/models/…`",
+        )
         show_thoughts: bool = Field(
             True, description="ask for summaries of thoughts where a request sets an effort"
         )
         signatures_in_ids: bool = Field(
             True, description="carry thought signatures in the ids of tool calls"
+        )
+        google_tools: tuple[str, ...] = Field(
+            (), description="Google's own tools that clients may ask for; their fees are not billed"
         )
         efforts: dict[str, dict[str, int | str]] = Field(
             default_factory=dict,
@@ -52,7 +56,7 @@ class GeminiProvider(Provider):
         super().__init__(name, settings)
         assert isinstance(settings, GeminiProvider.Settings), settings
         self._options = settings
-        self._base = settings.base_url or BASE_URL
+        self._base = settings.base_url
         key = settings.api_key.get_secret_value()
         credential = {"x-goog-api-key": key} if key else {}
         self._headers = {"content-type": "application/json", **credential, **settings.headers}
@@ -65,7 +69,7 @@ class GeminiProvider(Provider):
         """Return the exchange; raises InvalidRequest or Unsupported naming the field."""
         if isinstance(request, ChatRequest | CompletionRequest):
             chat = Chat(request, ABILITIES)
-            body = body_of(chat, model, self._options.efforts, thoughts=self._options.show_thoughts)
+            body = body_of(chat, model, self._options)
             method = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
             carry = self._options.signatures_in_ids
             return GeminiExchange(self._request(model, method, body), chat, model, carry=carry)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Any
 
 from ezkielyna.dialect import Abilities, Chat, Json, Tools, integer, mapping, takes_nothing
 from ezkielyna_gemini.messages import Conversation
-from ezkielyna_gemini.models import Effort, effort, traits
+from ezkielyna_gemini.models import effort, traits
 
 NUMBERS = {
     "temperature": ("temperature", 0, 2),
@@ -31,16 +31,15 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _TIERS = {"default": "standard", "flex": "flex", "priority": "priority"}
 _EXTENSIONS: dict[str, type] = {
     "safetySettings": list, "cachedContent": str, "topK": int, "mediaResolution": str,
-    "imageConfig": dict, "thinkingConfig": dict,
+    "imageConfig": dict, "thinkingConfig": dict, "tools": list,
 }  # fmt: skip
-_BESIDE_CONFIG = ("safetySettings", "cachedContent")
+_BESIDE_CONFIG = ("safetySettings", "cachedContent", "tools")
 
 
-def body_of(chat: Chat, model: str, efforts: Mapping[str, Effort], *, thoughts: bool) -> Json:
+def body_of(chat: Chat, model: str, settings: Any) -> Json:
     """Return the body for a chat; what has no place is noted in `chat.dropped`.
 
-    `efforts` are the operator's tables; `thoughts` says whether to ask for summaries. Raises
-    InvalidRequest or Unsupported naming the field.
+    Raises InvalidRequest or Unsupported naming the field.
     """
     told = Conversation(chat.turns, traits(model))
     body: Json = {"contents": told.contents}
@@ -52,9 +51,9 @@ def body_of(chat: Chat, model: str, efforts: Mapping[str, Effort], *, thoughts: 
             body["toolConfig"] = {"functionCallingConfig": choice}
     if tier := _TIERS.get(str(chat.fields.get("service_tier"))):
         body["serviceTier"] = tier
-    config = _sampling(chat) | _format(chat) | _thinking(chat, model, efforts, thoughts)
+    config = _sampling(chat) | _format(chat) | _thinking(chat, model, settings)
     body["generationConfig"] = config
-    _extend(body, chat)
+    _extend(body, chat, settings.google_tools)
     return body
 
 
@@ -111,25 +110,29 @@ def _format(chat: Chat) -> Json:
     return config
 
 
-def _thinking(chat: Chat, model: str, efforts: Mapping[str, Effort], thoughts: bool) -> Json:
+def _thinking(chat: Chat, model: str, settings: Any) -> Json:
     if chat.effort is None:
         return {}
-    amount = effort(model, chat.effort, efforts)
+    amount = effort(model, chat.effort, settings.efforts)
     if amount is None:
         chat.drop("reasoning_effort")
         return {}
     config: Json = {"thinkingLevel" if isinstance(amount, str) else "thinkingBudget": amount}
-    if thoughts and chat.effort != "none":
+    if settings.show_thoughts and chat.effort != "none":
         config["includeThoughts"] = True
     return {"thinkingConfig": config}
 
 
-def _extend(body: Json, chat: Chat) -> None:
+def _extend(body: Json, chat: Chat, offered: tuple[str, ...]) -> None:
     """Take Gemini's own settings from `google`, or from where Google's own OpenAI endpoint has
-    them, `extra_body.google`.
+    them, `extra_body.google`; of its own tools those that the operator offers.
     """
     outer = mapping(chat.fields.get("extra_body")).get("google")
-    given = chat.fields.get("google", outer or {})
+    given, declared = chat.fields.get("google", outer or {}), body.get("tools", [])
     for name, value in chat.extensions(given, _EXTENSIONS, "google").items():
         home = body if name in _BESIDE_CONFIG else body["generationConfig"]
         home[name] = value
+        if name == "tools":
+            kinds = dict.fromkeys(offered, dict)
+            own = [chat.extensions(t, kinds, f"google.tools[{at}]") for at, t in enumerate(value)]
+            home[name] = [*declared, *own]

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 DUMMY = "skip_thought_signature_validator"
 EFFORTS = {0: "none", 1024: "low", 8192: "medium", 24576: "high"}
 LEVELS = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
+GOOGLE_TOOLS = ("codeExecution", "googleSearch", "urlContext")
 CONFIG = {
     "maxOutputTokens": "max_completion_tokens",
     "temperature": "temperature",
@@ -37,14 +38,13 @@ class GeminiDialect:
     model = "gemini-2.5-flash"
     tables: Json = {
         "plugins": ["openai", "gemini"],
-        "providers": {"lab": {"kind": "gemini"}},
+        "providers": {"lab": {"kind": "gemini", "google_tools": GOOGLE_TOOLS}},
     }
 
     def asked(self, recording: Recording) -> Json:
         sent = orjson.loads(recording.request.body or b"")
         if "contents" not in sent:
             raise NoCounterpart("the recording kept no contents")
-        normal(sent)  # raises for built-in tools
         return asked(recording, sent)
 
     def normal(self, body: Json) -> Json:
@@ -190,8 +190,8 @@ def normal_tools(made: Json) -> None:
             if schema.get("properties"):
                 function["schema"] = schema
             functions.append(function)
-        if any(value is not None for value in tool.values()):
-            raise NoCounterpart(f"built-in tool {', '.join(tool)}")
+        if tool:
+            made.setdefault("google", []).append(tool)
     config = made.pop("toolConfig", {}).get("functionCallingConfig")
     if functions:
         made["tools"] = functions
@@ -221,6 +221,9 @@ def asked(recording: Recording, sent: Json) -> Json:
     """Return the OpenAI request that means the recorded one."""
     sent = camel(sent)
     google: Json = {}
+    own = [tool for tool in sent.get("tools", []) if set(tool) <= set(GOOGLE_TOOLS)]
+    if own:
+        google["tools"] = own
     made: Json = {"model": "m", "messages": list(messages(sent))}
     if recording.endpoint == "streamGenerateContent":
         made["stream"] = True

@@ -338,8 +338,22 @@ def test_gemini_s_own_settings() -> None:
         assert body["safetySettings"] == google["safety_settings"]
         assert body["generationConfig"] == {"topK": 4}
     with pytest.raises(InvalidRequest) as refused:
-        sent(google={"tools": []})
-    assert refused.value.param == "google.tools"
+        sent(google={"tools": [{"google_search": {}}]})
+    assert refused.value.param == "google.tools[0].google_search"
+
+
+def test_google_s_own_tools_where_the_operator_offers_them() -> None:
+    settings = GeminiProvider.Settings(google_tools=("googleSearch",))
+    provider = GeminiProvider("lab", settings)
+    body: Json = {"model": "m", "messages": [USER], "google": {"tools": [{"google_search": {}}]}}
+    made = provider.exchange(ChatRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
+    assert orjson.loads(made.request.body)["tools"] == [{"googleSearch": {}}]
+    made = provider.exchange(ChatRequest.parse(orjson.dumps(body | {"tools": [tool()]})), "g")
+    declared = {"functionDeclarations": [{"name": "f"}]}
+    assert orjson.loads(made.request.body)["tools"] == [declared, {"googleSearch": {}}]
+    body["google"] = {"tools": [{"codeExecution": {}}]}
+    with pytest.raises(InvalidRequest, match="expected one of: googleSearch"):
+        provider.exchange(ChatRequest.parse(orjson.dumps(body)), "g")
 
 
 def test_images_out_and_the_tier() -> None:
