@@ -348,9 +348,10 @@ def url_citation(url: str, title: str, start: int, end: int) -> Json:
     return {"type": "url_citation", "url_citation": cited}
 
 
-def scored_token(token: str, logprob: float, top: list[Json] | None = None) -> Json:
-    """Return a token with its log probability; with `top`, the alternatives to it."""
-    scored: Json = {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+def scored_token(token: str, logprob: Any, top: list[Json] | None = None) -> Json:
+    """Return a token with its log probability, 0 for what is none, and the alternatives to it."""
+    number = float(logprob) if isinstance(logprob, int | float) else 0.0
+    scored: Json = {"token": token, "logprob": number, "bytes": list(token.encode())}
     return scored if top is None else {**scored, "top_logprobs": top}
 
 

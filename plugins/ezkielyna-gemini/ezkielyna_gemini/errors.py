@@ -44,12 +44,9 @@ def _is_ours(error: Json, message: str) -> bool:
 
 def _for_the_day(error: Json) -> bool:
     """True where a quota of days is used up, so that no retry passes before tomorrow."""
-    violations = [
-        violation
-        for detail in objects(error.get("details"))
-        for violation in objects(detail.get("violations"))
-    ]
-    return any("PerDay" in str(violation.get("quotaId")) for violation in violations)
+    details = objects(error.get("details"))
+    quotas = [quota for detail in details for quota in objects(detail.get("violations"))]
+    return any("PerDay" in str(quota.get("quotaId")) for quota in quotas)
 
 
 def _delay(error: Json) -> float | None:

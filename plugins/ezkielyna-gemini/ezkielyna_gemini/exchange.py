@@ -178,6 +178,4 @@ def _tokens(candidate: Json) -> list[Json]:
 
 
 def _scored(chosen: Json, top: list[Json] | None = None) -> Json:
-    likely = chosen.get("logProbability", 0.0)
-    number = float(likely) if isinstance(likely, int | float) else 0.0
-    return scored_token(str(chosen.get("token", "")), number, top)
+    return scored_token(str(chosen.get("token", "")), chosen.get("logProbability"), top)

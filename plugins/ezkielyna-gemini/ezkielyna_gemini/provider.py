@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
@@ -29,7 +28,7 @@ from ezkielyna_gemini.request import ABILITIES, body_of
 class GeminiProvider(Provider):
     """Google Gemini by its own API, v1beta of the Developer API."""
 
-    kind: ClassVar[str] = "gemini"
+    kind = "gemini"
 
     class Settings(ProviderSettings):
         """Adds what is Gemini's own."""
