@@ -48,6 +48,8 @@ def _print(verdict: Verdict) -> None:
         click.echo(f"and {unlisted} more", err=True)
     for lease, held in verdict.debts.items():
         click.echo(f"lease {lease} is {usd(-held)} USD in debt; the next top-up pays it")
+    for payment, owed in verdict.owed.items():
+        click.echo(f"payment {payment} owes {usd(owed)} USD of a refund; the next credit pays it")
     counts = ", ".join(f"{name} {count}" for name, count in sorted(verdict.checked.items()))
     click.echo(f"Checked {counts or 'nothing: there are no documents'}.")
     click.echo("The books balance." if verdict.ok else f"{verdict.fault_count} faults.")

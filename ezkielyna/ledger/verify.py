@@ -40,10 +40,14 @@ class Fault:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found. `checked` counts comparisons by invariant; debts are no faults."""
+    """What was found. `checked` counts comparisons by invariant.
+
+    Neither debts of leases nor what payments owe of refunds are faults.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     debts: dict[str, int] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
     checked: Counter[str] = field(default_factory=Counter)
     fault_count: int = 0
 
@@ -69,6 +73,7 @@ class Verdict:
                 for f in self.faults
             ],
             "debts": self.debts,
+            "owed": self.owed,
         }
 
 
@@ -210,6 +215,8 @@ async def _bills(database: Database, verdict: Verdict) -> None:
 async def _payments(database: Database, verdict: Verdict) -> None:
     async for document in audit.payments(database):
         verdict.checked["I7"] += 1
+        if document.get("owed"):
+            verdict.owed[document["_id"]] = int(document["owed"])
         if reason := _wrong_payment(document):
             verdict.found(Fault("I7", f"payments/{document['_id']}", reason))
 

@@ -71,6 +71,7 @@ async def test_from_an_amount_to_the_receipt(gateways: Gateways) -> None:
         path = await ordered(ann)
         waiting = await ann.get(path)
         assert "This is a test payment" in waiting.text
+        assert 'action="/payments/test/webhook"' in waiting.raw
         assert (await ann.get(f"{path}/receipt")).status == 404
         assert "processing" in (await ann.get("/billing")).text
         answer = await pressed(ann, path, "paid")

@@ -189,6 +189,7 @@ async def test_payments_and_ledger_prove_each_other(
     sound = await verify(database, pause_s=0)
     assert sound.ok, sound.faults
     assert sound.checked["I7"] == 3
+    assert sound.owed == {"pay_1": 2 * 10**9}
     await broken(database)
     verdict = await verify(database, pause_s=0)
     assert document in {fault.document for fault in verdict.faults if fault.invariant == "I7"}

@@ -64,10 +64,16 @@ class ShowPayment(PaymentPage):
             title=f"Payment {payment_state(payment)[0]}",
             payment=payment,
             way=way,
+            target="" if way is None else self._target(way),
             waiting=processing and (came_back or way is None),
             label=self.label(payment),
             scripts=("payment.js",) if processing else (),
         )
+
+    def _target(self, way: Continuation) -> str:
+        """Return where the customer goes on; on this gateway by the name the browser knows."""
+        own = f"{self.console.address}/"
+        return f"/{way.url.removeprefix(own)}" if way.url.startswith(own) else way.url
 
     def _allow(self, way: Continuation) -> None:
         if way.fields:
