@@ -24,6 +24,20 @@ async def test_the_usage_page(gateways: Gateways, browser: Browser) -> None:
         await browser.inspect(gateway.url, ["/usage?range=7d"], cookies=ann.cookies)
 
 
+async def test_overview_and_activity(gateways: Gateways, browser: Browser) -> None:
+    async with gateways() as gateway:
+        records = month(gateway.account, gateway.key_id, datetime.now(UTC))[-8:]
+        failed = [record for record in records if record.outcome != "ok"]
+        await settled(gateway.database, records)
+        ann = await logged_in(gateway)
+        one = f"/activity/{(failed or records)[0].request_id}"
+        paths = ["/overview", "/activity", f"/activity/{records[-1].request_id}"]
+        await browser.inspect(gateway.url, [*paths, one], cookies=ann.cookies, themes=("light",))
+        await browser.inspect(
+            gateway.url, ["/overview"], cookies=ann.cookies, themes=("dark",), widths=(375,)
+        )
+
+
 async def test_the_usage_page_otherwise(gateways: Gateways, browser: Browser) -> None:
     async with gateways() as gateway:
         ann = await logged_in(gateway)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ezkielyna.console.handlers import (
+    activity,
     billing,
     health,
     keys,
     landing,
     live,
     login,
+    overview,
     payments,
     reset,
     settings,
@@ -24,8 +26,10 @@ TOPICS: tuple[Topic, ...] = (
     verify.TOPIC,
     login.TOPIC,
     reset.TOPIC,
+    overview.TOPIC,
     live.TOPIC,
     usage.TOPIC,
+    activity.TOPIC,
     keys.TOPIC,
     billing.TOPIC,
     settings.TOPIC,

@@ -179,5 +179,5 @@ def rate(number: int, seconds: int) -> str:
 
 TOPIC = Topic(
     routes=((r"/live", LivePage), (r"/live/events", Events)),
-    menu=(Entry(35, "Live", "/live", "pulse"),),
+    menu=(Entry(16, "Live", "/live", "pulse"),),
 )

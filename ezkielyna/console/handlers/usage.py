@@ -189,7 +189,7 @@ def export_path(period: Period) -> str:
 
 TOPIC = Topic(
     routes=((r"/usage", Usage), (r"/usage/export", Export)),
-    menu=(Entry(30, "Usage", "/usage", "chart"),),
+    menu=(Entry(12, "Usage", "/usage", "chart"),),
     names={
         "activity_path": activity_path,
         "bucket_of": BUCKET_OF,

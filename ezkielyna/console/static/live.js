@@ -15,6 +15,7 @@ let source = null;
 let retry = null;
 let paused = false;
 let saidAt = 0;
+let latest = {};
 
 function show(name) {
   document.documentElement.dataset.stream = name;
@@ -46,10 +47,8 @@ function close() {
 
 function update({ connected, numbers, said: sentence, finished }) {
   show(connected ? "live" : "stale");
-  for (const element of document.querySelectorAll("[data-live]")) {
-    const text = numbers[element.dataset.live];
-    if (text !== undefined && element.textContent !== text) element.textContent = text;
-  }
+  latest = numbers;
+  fill();
   if (said && Date.now() - saidAt >= SAY_MS) {
     saidAt = Date.now();
     said.textContent = sentence;
@@ -57,6 +56,13 @@ function update({ connected, numbers, said: sentence, finished }) {
   if (finished.length) {
     list(finished);
     freshen();
+  }
+}
+
+function fill() {
+  for (const element of document.querySelectorAll("[data-live]")) {
+    const text = latest[element.dataset.live];
+    if (text !== undefined && element.textContent !== text) element.textContent = text;
   }
 }
 
@@ -105,6 +111,7 @@ function freshen() {
       const anew = page.getElementById(part.id);
       if (anew && !part.contains(document.activeElement)) part.replaceWith(anew);
     }
+    fill();
   }, Math.max(0, freshAt + FRESH_MS - Date.now()));
 }
 
