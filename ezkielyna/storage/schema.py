@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 8
+VERSION = 9
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 

@@ -2,24 +2,92 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import Gateways
-from ezkielyna.testing.visitor import logged_in
+from ezkielyna.testing.visitor import Visitor, logged_in
+
+EMAIL = "ann@example.com"
 
 
-async def test_pages_for_strangers(gateways: Gateways, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    "pages",
+    [("/", "/login"), ("/signup", "/reset"), ("reset link", "verify link", "/verify")],
+    ids=lambda pages: pages[0].strip("/") or "landing",
+)
+async def test_pages_for_strangers(
+    gateways: Gateways, browser: Browser, pages: tuple[str, ...]
+) -> None:
     async with gateways() as gateway:
-        await browser.inspect(gateway.url, ["/", "/login"])
-        await browser.inspect(gateway.url, ["/nowhere"], allowed=["404 GET"])
+        ann = Visitor(gateway.url)
+        await ann.post("/reset", {"email": gateway.email}, page="/reset")
+        reset = (await gateway.mailbox.letter(gateway.email)).path
+        fields = {"email": EMAIL, "password": "correct horse battery"}
+        await ann.post("/signup", fields, page="/signup")
+        link = (await gateway.mailbox.letter(EMAIL)).path
+        found = {"reset link": reset, "verify link": link}
+        paths = [found.get(path, path) for path in pages]
+        await browser.inspect(gateway.url, paths, cookies=ann.cookies)
 
 
-async def test_pages_for_customers(gateways: Gateways, browser: Browser) -> None:
+async def test_pages_that_say_no(gateways: Gateways, browser: Browser) -> None:
+    async with gateways(tables={"accounts": {"signup": False}}) as gateway:
+        paths = ["/signup", "/nowhere", "/verify?ticket=x"]
+        await browser.inspect(gateway.url, paths, allowed=["404 GET", "410 GET"])
+
+
+@pytest.mark.parametrize(
+    "pages", [("/settings", "/settings/history"), ("/settings/delete", "/logout")], ids="".join
+)
+async def test_pages_for_customers(
+    gateways: Gateways, browser: Browser, pages: tuple[str, ...]
+) -> None:
     async with gateways() as gateway:
         ann = await logged_in(gateway)
         await logged_in(gateway)
-        await browser.inspect(gateway.url, ["/settings", "/logout"], cookies=ann.cookies)
+        await browser.inspect(gateway.url, pages, cookies=ann.cookies)
+
+
+async def test_a_form_with_errors(gateways: Gateways, browser: Browser) -> None:
+    async def filled(page: Any) -> None:
+        await page.get_by_label("E-mail").fill("nobody")
+        await page.get_by_role("textbox", name="Password").fill("short")
+        await page.get_by_role("button", name="Create account").last.click()
+        await page.get_by_text("not an e-mail address").wait_for()
+        described = await page.get_by_label("E-mail").get_attribute("aria-describedby")
+        assert "e-mail address" in await page.locator(f"#{described}").inner_text()
+
+    async with gateways() as gateway:
+        await browser.inspect(gateway.url, ["/signup"], prepare=filled, allowed=["422 POST"])
+
+
+async def test_the_page_that_waits_moves_on(gateways: Gateways, browser: Browser) -> None:
+    """The mail is read on a phone; the laptop finds out by itself."""
+    async with gateways() as gateway:
+        laptop, phone = Visitor(gateway.url), Visitor(gateway.url)
+        fields = {"email": EMAIL, "password": "correct horse battery"}
+        await laptop.post("/signup", fields, page="/signup")
+        letter = await gateway.mailbox.letter(EMAIL)
+        shown = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def walk(page: Any) -> None:
+            await page.goto(f"{gateway.url}/verify")
+            await page.get_by_text(EMAIL).wait_for()
+            assert await page.get_by_role("button", name="Send it again in").is_disabled()
+            loop.call_soon_threadsafe(shown.set)
+            await page.wait_for_url("**/login")
+            await page.get_by_text("Your e-mail address is verified").wait_for()
+
+        async def verify() -> None:
+            await shown.wait()
+            await phone.post("/verify", {"ticket": letter.ticket}, page=letter.path)
+
+        await asyncio.gather(browser.visit(walk, url=gateway.url, cookies=laptop.cookies), verify())
 
 
 async def test_the_landing_page_works_without_scripts(gateways: Gateways, browser: Browser) -> None:
