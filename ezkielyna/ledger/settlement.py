@@ -10,7 +10,7 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, Sums, bill_line, cost
+from ezkielyna.storage.usage import Hour, Sums, bill_line, cost, instant
 
 MOST_USAGES = 500
 """Usages in one transaction."""
@@ -62,9 +62,9 @@ def document(record: UsageRecord, batch: str) -> dict[str, Any]:
         "model": record.model,
         "provider": record.provider,
         "endpoint": record.endpoint,
-        "started_at": moment(record.started_at),
-        "first_byte_at": None if record.first_byte_at is None else moment(record.first_byte_at),
-        "ended_at": moment(record.ended_at),
+        "started_at": instant(record.started_at),
+        "first_byte_at": None if record.first_byte_at is None else instant(record.first_byte_at),
+        "ended_at": instant(record.ended_at),
         "outcome": record.outcome,
         "status": record.status,
         "tokens": dict(zip(BUCKETS, record.usage.numbers, strict=True)),
@@ -84,8 +84,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "provider": attempt.provider,
         "upstream_model": attempt.upstream_model,
-        "started_at": moment(attempt.started_at),
-        "ended_at": moment(attempt.ended_at),
+        "started_at": instant(attempt.started_at),
+        "ended_at": instant(attempt.ended_at),
         "status": attempt.status,
         "error": attempt.error,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ SLICE = 20
 
 FULL = 200
 """A batch of this many waits no longer."""
+
+LONGEST_S = 0.3
+"""Batches that take longer are made smaller: a grant of money waits behind one at most."""
+
+LEAST_USAGES = 100
+"""Smaller batches cost this process more for each usage than they save in waiting."""
 
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -63,6 +70,7 @@ class Settler:
         self._ended: deque[UsageRecord] = deque()
         self._batch: _Batch | None = None
         self._n = 0
+        self._most = MOST_USAGES
         self._some = asyncio.Event()
         self._full = asyncio.Event()
 
@@ -129,12 +137,21 @@ class Settler:
         plan = settlement(self._process, batch.n, batch.records, batch.at, usages)
         async with self._holdings.turns(plan.costs):
             crash_point("before_commit")
+            began = time.monotonic()
             await self._write(batch, plan)
+            self._adapt(len(batch.records), time.monotonic() - began)
             crash_point("after_commit")
             self._holdings.settled(plan.costs)
         self._journal.ack(batch.n)
         crash_point("after_ack")
         self._batch = None
+
+    def _adapt(self, usages: int, seconds: float) -> None:
+        """Choose how many usages the next batch may have, by how long the last one took."""
+        if seconds > LONGEST_S:
+            self._most = max(LEAST_USAGES, min(self._most, usages) // 2)
+        elif usages >= self._most and seconds < LONGEST_S / 2:
+            self._most = min(MOST_USAGES, self._most * 2)
 
     async def _documents(self, batch: _Batch) -> list[dict[str, Any]]:
         """Make the usage documents a few at a time: streams go on between them."""
@@ -162,7 +179,7 @@ class Settler:
         """Fix the next batch in the journal; raises JournalError."""
         if not self._ended:
             return None
-        count = min(MOST_USAGES, len(self._ended))
+        count = min(self._most, len(self._ended))
         records = [self._ended[position] for position in range(count)]
         batch = _Batch(self._n + 1, self._wall(), records)
         crash_point("before_batch")

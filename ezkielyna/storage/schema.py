@@ -106,7 +106,6 @@ SHAPES: Mapping[str, _Shape] = {
         required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
         indexes=(
             IndexModel([("account", ASCENDING), ("started_at", ASCENDING), ("_id", ASCENDING)]),
-            IndexModel([("key", ASCENDING), ("started_at", ASCENDING)]),
             IndexModel([("batch", ASCENDING)]),
         ),
     ),

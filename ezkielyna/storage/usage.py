@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
+from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from pymongo import UpdateOne
 
@@ -18,6 +19,11 @@ from ezkielyna.storage.database import Database
 def bill_line(bucket: str, quantity: int, rate: int, amount: Nano) -> Document:
     """Return one line of the bill in a usage document; money is always an Int64."""
     return {"bucket": bucket, "quantity": quantity, "rate": Int64(rate), "amount": Int64(amount)}
+
+
+def instant(seconds: float) -> DatetimeMS:
+    """Return Unix seconds as BSON keeps them; a quarter of what a `datetime` costs to make."""
+    return DatetimeMS(round(seconds * 1000))
 
 
 def cost(amount: Nano) -> Int64:
