@@ -8,8 +8,8 @@ README lists. What is recorded is read here by other means than the gateway's.
 from __future__ import annotations
 
 import random
+from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from openai import AsyncOpenAI
+from openai import APIError, AsyncOpenAI
 
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.player import Player
 from ezkielyna.testing.recordings import SKIPPED, Recording, folder, recordings
 from ezkielyna.testing.replay import (
+    ERRORS,
     asked_of_upstream,
     asked_with,
     cost_of,
@@ -46,6 +47,9 @@ ENDPOINTS = {
     "embeddings": "/embeddings",
     "images.generations": "/images/generations",
 }
+IN_NAME = ("model", "messages", "prompt", "input")
+"""Parameters that the SDK's methods have names for; all others go into the body as they are."""
+
 RATES = {"input": "1", "cached_input": "0.5", "output": "4"}
 
 
@@ -198,58 +202,89 @@ async def test_the_client_receives_what_was_recorded(gateways: Gateways, provide
     ):
         replay = Replay(gateway, player, client, preset_of(provider)[1])
         modes = await walk(replay, chosen)
-        replay.wrong += await sdk_sample(replay, chosen)
+        replay.wrong += await through_the_sdk(replay, chosen)
     assert not replay.wrong, f"{len(replay.wrong)} differences:\n" + "\n".join(replay.wrong)
     assert modes.total() == len(chosen) > 0
 
 
-async def sdk_sample(replay: Replay, chosen: list[Recording]) -> list[str]:
-    """Return how the official SDK's objects differ from a sample of what was recorded."""
+async def through_the_sdk(replay: Replay, chosen: list[Recording]) -> list[str]:
+    """Return how the official SDK's objects differ from what was recorded."""
     wrong = []
     async with AsyncOpenAI(
         base_url=replay.gateway.api, api_key=replay.gateway.key, max_retries=0
     ) as sdk:
-        for recording in sample(chosen):
-            body = in_sdk_terms(asked_with(recording, model_of(recording)))
-            if recording.mode == "json":
+        for recording in chosen:
+            if recording.mode == "json" or recording.status != 200:
                 replay.player.plain(recording)
-                answer: Any = await sdk.chat.completions.create(**body)
-                message = answer.choices[0].message
-                calls = [call.to_dict()["function"] for call in message.tool_calls or []]
-                got: tuple[str, list[Document]] = (message.content or "", calls)
             else:
                 replay.player.pieces([recording.response.body])
-                got = await streamed(sdk, body)
-            expected = first_said(recording, replay.preset.repairs)
+            try:
+                got, expected = await seen(sdk, recording), said(recording, replay.preset)
+            except APIError as error:
+                got, expected = type(error).__name__, failed(recording)
             if got != expected:
-                wrong.append(f"{recording.id}: the SDK has {got}, expected {expected}")
+                wrong.append(
+                    f"{recording.id}: the SDK has {got!r:.500}, expected {expected!r:.500}"
+                )
     return wrong
 
 
-def in_sdk_terms(body: Document) -> Document:
-    """Return the arguments of the SDK's method that send this body."""
-    named: Document = {
-        name: body.pop(name) for name in ("model", "messages", "stream") if name in body
-    }
-    return named | {"extra_body": body}
+def failed(recording: Recording) -> str:
+    """Return the SDK's name for the error that the client should get."""
+    if was_cut(recording):
+        return "APIError"
+    asked = orjson.loads(recording.request.body or b"{}")
+    status = ERRORS[recording.status] if recording.status != 200 else 200
+    names = {400: "BadRequestError", 429: "RateLimitError"}
+    return names.get(status, "InternalServerError") if status != 200 else f"an answer to {asked}"
 
 
-def sample(chosen: list[Recording]) -> Iterator[Recording]:
-    """Yield a few chat answers of each mode, with and without tool calls."""
-    kinds: Counter[tuple[str, bool]] = Counter()
-    for recording in chosen:
-        if recording.endpoint != "chat.completions" or recording.status != 200:
-            continue
-        kind = recording.mode, "tool_call" in recording.covers
-        kinds[kind] += 1
-        if kinds[kind] <= 3 and not was_cut(recording):
-            yield recording
+def said(recording: Recording, preset: Preset) -> Any:
+    """Return what matters of a recorded answer, as `seen` has it."""
+    if recording.endpoint == "chat.completions":
+        return first_said(recording, preset.repairs)
+    if recording.mode == "sse":
+        choices = [choice for event in events_in(recording) for choice in event["choices"]]
+        return "".join(choice["text"] for choice in choices if not choice.get("index"))
+    document = told_plain(recording, preset.repairs)
+    if recording.endpoint == "completions":
+        return document["choices"][0]["text"]
+    if recording.endpoint == "embeddings":
+        return [size_of(item["embedding"]) for item in document["data"]]
+    return [item.get("b64_json") or item.get("url") for item in document["data"]]
 
 
-async def streamed(sdk: AsyncOpenAI, body: Document) -> tuple[str, list[Document]]:
+def size_of(vector: list[float] | str) -> int:
+    return len(b64decode(vector)) // 4 if isinstance(vector, str) else len(vector)
+
+
+async def seen(sdk: AsyncOpenAI, recording: Recording) -> Any:
+    """Ask with the SDK, and return what matters of its objects."""
+    body = asked_with(recording, model_of(recording))
+    needed = {name: body.pop(name) for name in (*IN_NAME, "stream") if name in body}
+    if recording.endpoint == "chat.completions":
+        answer: Any = await sdk.chat.completions.create(**needed, extra_body=body)
+        if recording.mode == "sse":
+            return await streamed(answer)
+        message = answer.choices[0].message
+        calls = [call.to_dict()["function"] for call in message.tool_calls or []]
+        return message.content or "", calls
+    if recording.endpoint == "completions":
+        answer = await sdk.completions.create(**needed, extra_body=body)
+        if recording.mode == "json":
+            return answer.choices[0].text
+        choices = [choice async for chunk in answer for choice in chunk.choices]
+        return "".join(choice.text for choice in choices if not choice.index)
+    if recording.endpoint == "embeddings":
+        vectors = await sdk.embeddings.create(**needed, extra_body=body)
+        return [size_of(item.embedding) for item in vectors.data]
+    images = await sdk.images.generate(**needed, extra_body=body)
+    return [item.b64_json or item.url for item in images.data or []]
+
+
+async def streamed(stream: Any) -> tuple[str, list[Document]]:
     text = ""
     calls: dict[int, Document] = {}
-    stream: Any = await sdk.chat.completions.create(**body)
     async for chunk in stream:
         for choice in chunk.choices[:1]:
             if choice.index:
