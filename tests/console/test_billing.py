@@ -259,7 +259,9 @@ async def test_the_ledger_is_paged_and_complete(gateways: Gateways) -> None:
         older = re.search(r'href="(/billing/ledger\?after=[^"]+)"', first.raw)
         assert older is not None
         second = await ann.get(html.unescape(older[1]))
-        shown = re.findall(r"<code>((?:gift|opening)-\w+)</code>", first.raw + second.raw)
+        shown = re.findall(
+            r'<code class="clip"[^>]*>((?:gift|opening)-\w+)</code>', first.raw + second.raw
+        )
         assert len(shown) == len(set(shown)) == 61
         assert shown[0] == "gift-59"
         assert shown[-1].startswith("opening-")
