@@ -5,6 +5,7 @@ from __future__ import annotations
 from ezkielyna.console.handlers import (
     activity,
     billing,
+    docs,
     health,
     keys,
     landing,
@@ -32,6 +33,7 @@ TOPICS: tuple[Topic, ...] = (
     activity.TOPIC,
     keys.TOPIC,
     billing.TOPIC,
+    docs.TOPIC,
     settings.TOPIC,
     health.TOPIC,
     payments.TOPIC,
