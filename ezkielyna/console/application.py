@@ -126,6 +126,7 @@ class Console:
     def template_names(self) -> Mapping[str, Any]:
         """What templates know beside what a page hands them."""
         names: dict[str, Any] = {
+            "browser": formats.browser,
             "count": formats.count,
             "day": formats.day,
             "money": formats.money,

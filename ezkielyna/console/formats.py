@@ -46,3 +46,29 @@ def day(moment: datetime | None, absent: str = "never") -> str:
     utc = moment.astimezone(UTC)
     iso = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return f'<time datetime="{iso}">{utc.strftime("%-d %b %Y")}</time>'
+
+
+BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+)
+SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+"""What a User-Agent holds, and what people call it; whoever pretends to be another comes first."""
+
+
+def browser(agent: str) -> str:
+    """Return what a User-Agent header says in two words; else the header itself."""
+    program = next((name for mark, name in BROWSERS if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in agent), "")
+    return " on ".join(filter(None, (program, system))) or agent or "unknown"

@@ -143,7 +143,7 @@ class EndOtherSessions(AccountPage):
     async def post(self) -> None:
         """End all sessions but this one."""
         ended = await self.console.sessions.end_all(self.account.id, besides=self.session.id)
-        self.flash(f"Logged out everywhere else: {ended} sessions ended.")
+        self.flash(f"{ended} other sessions ended." if ended != 1 else "One other session ended.")
         self.see_other("/settings")
 
 
