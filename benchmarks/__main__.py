@@ -106,6 +106,12 @@ class Session:
             self.rounds[subject.name][figure].extend(values)
         return True
 
+    def write(self) -> None:
+        """Write the report."""
+        path: Path = self.options.output
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.report(), indent=1, default=str) + "\n")
+
     def report(self) -> dict[str, Any]:
         """Return all that was seen, to be written as JSON."""
         return {
@@ -269,6 +275,7 @@ def run(options: argparse.Namespace) -> Session:
             session.open(name, start)
         for number in range(1, options.rounds + 1):
             session.measure(number)
+            session.write()  # a run that is stopped has told what it knew
         return session
 
 
@@ -280,8 +287,7 @@ def main() -> int:
     print(render([one.name for one in session.subjects], session.rounds))
     for name, reason in session.absent.items():
         print(f"absent: {name}: {reason}")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(session.report(), indent=1, default=str) + "\n")
+    session.write()
     print(f"\nthis Python makes {interpreter_speed() / 1e6:.1f} million calls a second")
     print(f"written: {options.output}")
     return 0 if session.subjects else 1

@@ -53,11 +53,15 @@ class Sender:
         question = self._next
         answer = Answer(self.tally, due, question.input_tokens, self._over)
         self.open[answer] = self._upstream.start(question.request, self._limits, answer)
+        self._note(due)
+        self._next = self._questions.draw()  # while the answer is awaited, not before it is due
+
+    def _note(self, due: float) -> None:
+        """Note a request of the window, sent or not."""
         if self.load.requests and due >= self.tally.opens:
             self._counted += 1
             if self._counted == self.load.requests:
                 self.full.set()
-        self._next = self._questions.draw()  # while the answer is awaited, not before it is due
 
     def _over(self, answer: Answer, well: bool) -> None:
         self.open.pop(answer, None)
@@ -70,6 +74,7 @@ class Sender:
         opens = self.tally.opens
         times = (due - opens, now - opens, None, None, now - opens)
         self.tally.request(Record(*times, 0, 0, 0, 0, 0.0, None, reason))
+        self._note(due)
 
     async def window(self) -> None:
         """Return when the window closes."""

@@ -37,8 +37,10 @@ _LOSING_GIL_S = 0.0005
 
 def tell(**message: Any) -> None:
     """Write one line to the process that gave the order."""
-    sys.stdout.buffer.write(orjson.dumps(message) + b"\n")
-    sys.stdout.buffer.flush()
+    rest = memoryview(orjson.dumps(message) + b"\n")
+    # Standard output may be unbuffered (PYTHONUNBUFFERED), and then one write need not take all.
+    while rest:
+        rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
 
 def tls(target: Target) -> ssl.SSLContext | None:

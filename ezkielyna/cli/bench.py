@@ -94,7 +94,10 @@ SECRET_OPTIONS = ("--key", "--header")
 @click.option("--header", "headers", type=HeaderType(), multiple=True, help="Sent; not printed.")
 @click.option("--timeout", type=TimeType(), default="120s", help="Of one request.  [120s]")
 @click.option(
-    "--max-open", type=click.IntRange(1), default=10_000, help="Requests at once, of a rate."
+    "--max-open",
+    type=click.IntRange(1),
+    default=10_000,
+    help="Requests at once, of a rate.  [10000]",
 )
 @click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Authorities to trust.")
 @click.option("--insecure", is_flag=True, help="Do not verify certificates.")

@@ -14,6 +14,7 @@ import orjson
 import pytest
 import trustme
 
+from ezkielyna.bench.crew import Crew
 from ezkielyna.bench.figures import Figures, figures
 from ezkielyna.bench.lengths import length
 from ezkielyna.bench.plan import Limits, Load, Target
@@ -304,3 +305,18 @@ async def test_certificates_are_checked_against_the_named_authorities(tmp_path: 
         assert await kinds(ca_file=str(tmp_path / "ca.pem")) == {}
         assert await kinds(verify=False) == {}
         assert any("certificate" in kind for kind in await kinds())
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+async def test_a_large_result_arrives_whole(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """An unbuffered standard output takes what the pipe holds, and says so in a number."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    load = Load("open", 2500, requests=3000, warm_up_s=0, max_open=1)
+    async with (
+        ScriptedUpstream(Turn.stall) as upstream,
+        Crew(Target(f"{upstream.url}/v1", "m", timeout_s=1.0), {}, "s", 1) as crew,
+    ):
+        (seen,) = await crew.run(load, lambda *_: None)
+    assert len(seen["records"]) > 1000
