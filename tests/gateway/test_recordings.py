@@ -50,6 +50,9 @@ ENDPOINTS = {
 IN_NAME = ("model", "messages", "prompt", "input")
 """Parameters that the SDK's methods have names for; all others go into the body as they are."""
 
+ROOM = {"context": 10_000_000, "max_output": 1_000_000}
+"""More than any recording used, as some requests are made up: no usage is absurd."""
+
 RATES = {"input": "1", "cached_input": "0.5", "output": "4"}
 
 
@@ -81,7 +84,7 @@ def preset_of(provider: str) -> tuple[str, Preset]:
 def tables(provider: str, chosen: list[Recording]) -> dict[str, Any]:
     """Return the configuration in which the recorded names are the public ones."""
     models: dict[str, Any] = {
-        model_of(recording): {"provider": "lab", **RATES}
+        model_of(recording): {"provider": "lab", **RATES, **ROOM}
         | ({"image": "0.04"} if recording.endpoint == "images.generations" else {})
         for recording in chosen
     }
