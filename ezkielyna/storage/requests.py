@@ -11,6 +11,14 @@ from ezkielyna.storage.database import Database
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+SPANS = (
+    timedelta(minutes=15),
+    timedelta(hours=3),
+    timedelta(days=1),
+    timedelta(days=6),
+    timedelta.max,
+)
+"""How far back is looked, one after the other, until there is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,32 @@ class Place:
 async def page(
     database: Database, account: str, sought: Sought, size: int, after: Place | None = None
 ) -> list[Document]:
-    """Return up to so many usage documents that come after a place, newest first."""
-    query = sought.query(account)
+    """Return up to so many usage documents that come after a place, newest first.
+
+    Looks at short spans first: the embedded database reads all of a span to sort it.
+    """
+    end = sought.until if after is None else min(sought.until, after.started_at + MILLISECOND)
+    found: list[Document] = []
+    for length in SPANS:
+        begin = sought.since if length == timedelta.max else max(sought.since, end - length)
+        found += await _between(database, account, sought, begin, end, size - len(found), after)
+        end = begin
+        if len(found) == size or begin <= sought.since:
+            break
+    return found
+
+
+async def _between(
+    database: Database,
+    account: str,
+    sought: Sought,
+    since: datetime,
+    until: datetime,
+    size: int,
+    after: Place | None,
+) -> list[Document]:
+    query = {**sought.query(account), "started_at": {"$gte": since, "$lt": until}}
     if after is not None:
-        query["started_at"] = {**query["started_at"], "$lte": after.started_at}
         query["$or"] = [
             {"started_at": {"$lt": after.started_at}},
             {"started_at": after.started_at, "_id": {"$lt": after.id}},

@@ -22,6 +22,9 @@ from ezkielyna.storage.requests import Place, Sought, one, page
 SIZE = 50
 DAYS = 30
 FAILED = tuple(name for name in OUTCOME_NAMES if name not in NO_ERRORS)
+CLOCKS = timedelta(minutes=1)
+"""How far another process's clock may be ahead."""
+
 LONGEST = 256
 """Letters of a filter; longer ones match nothing anyway."""
 
@@ -70,6 +73,7 @@ class Activity(AccountPage):
         try:
             last = midnight(hour(asked["last"], "last")) + DAY if asked["last"] else tomorrow(now)
             first = hour(asked["first"], "first") if asked["first"] else last - DAYS * DAY
+            last = min(last, now + CLOCKS)
         except InvalidRequest as error:
             raise HTTPError(400, reason=error.message) from None
         status = asked["status"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ezkielyna.console.charts.chart import figure
 from ezkielyna.console.charts.sample import sample
@@ -26,6 +26,9 @@ from ezkielyna.storage.usage import Sums
 MONTH = 30
 LATEST = 5
 ACTIVE = "active"
+CLOCKS = timedelta(minutes=1)
+"""How far another process's clock may be ahead."""
+
 FOLDED = "<details><summary>The numbers</summary>{}</details>"
 
 
@@ -105,7 +108,7 @@ class Overview(AccountPage):
         until = tomorrow(now)
         database, account = self.console.database, self.account
         found = await cells(database, account.id, "model", until - 2 * MONTH * DAY, until)
-        latest = await page(database, account.id, Sought(until - MONTH * DAY, until), LATEST)
+        latest = await page(database, account.id, Sought(until - MONTH * DAY, now + CLOCKS), LATEST)
         keys = [key for key in await self.console.keys.list(account.id) if key.state(now) == ACTIVE]
         spans = Spans.of(found, now)
         period = Period(until - MONTH * DAY, until, "day")

@@ -1,0 +1,232 @@
+"""How long the console's pages of usage take over a month of a million requests.
+
+```
+.venv/bin/python -m benchmarks.pages                           # the embedded database
+.venv/bin/python -m benchmarks.pages --storage mongodb://…     # a database of its own there
+```
+
+One account has five keys and eight models, and used all of them in every hour of 30 days. The
+roll-ups are those of a million requests; `--documents` says how many usage documents there are as
+well, which only the lists of requests read. Pages are asked for one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from bson.int64 import Int64
+
+from ezkielyna.app import App
+from ezkielyna.contract.money import nano
+from ezkielyna.ledger.periods import tomorrow
+from ezkielyna.plugins import load_plugins
+from ezkielyna.server import bound_socket, drain, limits, wire_refusal
+from ezkielyna.settings import load
+from ezkielyna.storage.accounts import Accounts
+from ezkielyna.storage.compaction import compact
+from ezkielyna.storage.console_sessions import ConsoleSessions
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.embedded import EMBEDDED, open_storage
+from ezkielyna.storage.keys import Keys
+from ezkielyna.storage.usage import ALL, COUNTS, DIMENSIONS, Day, Hour, Sums
+from ezkielyna.wire.tornado_listener import listener
+
+SECRET = b"a benchmark's secret of 32 bytes"
+REQUESTS = 1_000_000
+DAYS = 30
+KEYS = 5
+MODELS = 8
+EACH = REQUESTS // (DAYS * 24 * KEYS * MODELS)
+UNMERGED_HOURS = 2
+BATCH = 500
+
+TARGETS = (
+    ("/overview", "page", 100),
+    ("/usage", "page", 100),
+    ("/usage?group=key&metric=tokens", "page", 100),
+    ("/usage?range=24h", "page", 100),
+    ("/activity", "page", 100),
+    ("/api/v1/usage", "JSON", 150),
+    ("/api/v1/usage?group=model", "JSON", 150),
+    ("/api/v1/key", "JSON", 150),
+)
+"""What is asked for, and the goal for its 95th percentile in ms, on MongoDB-class storage."""
+
+
+def sums() -> Sums:
+    """Return what one key used of one model in one hour."""
+    return Sums(
+        requests=EACH,
+        errors=EACH // 20,
+        first_bytes=EACH,
+        first_byte_ms=EACH * 300,
+        duration_ms=EACH * 2000,
+        cost=EACH * 1_234_567,
+        tokens={"input": EACH * 900, "cached_input": EACH * 100, "output": EACH * 300},
+    )
+
+
+async def fill(database: Database, account: str, key_ids: list[str], documents: int) -> None:
+    """Write the roll-ups of the month: old hours merged, the last ones as two workers have them."""
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    begin = tomorrow(end) - timedelta(days=DAYS)
+    days: dict[tuple[str, str, datetime], Day] = {}
+    writes: list[Any] = []
+    hour = begin
+    while hour < end:
+        merged = hour < end - timedelta(hours=UNMERGED_HOURS)
+        for key in key_ids:
+            for model in (f"model-{n}" for n in range(MODELS)):
+                for process in (ALL,) if merged else ("p1", "p2"):
+                    one = Hour(account, key, model, "chat.completions", "ok", hour, process, sums())
+                    writes.append(_hour_document(one))
+                    if merged:
+                        _add_to_days(days, one)
+        hour += timedelta(hours=1)
+    for first in range(0, len(writes), BATCH):
+        await database["usage_hourly"].insert_many(writes[first : first + BATCH], ordered=False)
+    daily = [day.added() for day in days.values()]
+    for first in range(0, len(daily), 100):
+        await database["usage_daily"].bulk_write(daily[first : first + 100], ordered=False)
+    for first in range(0, documents, BATCH):
+        await database["usage"].insert_many(
+            [_document(account, key_ids, begin, n, documents) for n in range(first, first + BATCH)]
+        )
+
+
+def _hour_document(hour: Hour) -> dict[str, Any]:
+    counts = {name: Int64(getattr(hour.sums, name)) for name in COUNTS}
+    return {
+        "_id": hour.id,
+        "account": hour.account,
+        "key": hour.key,
+        "model": hour.model,
+        "endpoint": hour.endpoint,
+        "outcome": hour.outcome,
+        "hour": hour.hour,
+        "process": hour.process,
+        "merged": hour.process == ALL,
+        "tokens": {bucket: Int64(n) for bucket, n in hour.sums.tokens.items()},
+        **counts,
+    }
+
+
+def _add_to_days(days: dict[tuple[str, str, datetime], Day], hour: Hour) -> None:
+    midnight = hour.hour.replace(hour=0)
+    for by in DIMENSIONS:
+        value = getattr(hour, by)
+        day = days.setdefault((by, value, midnight), Day(hour.account, by, value, midnight))
+        day.sums.add(hour.sums)
+
+
+def _document(
+    account: str, key_ids: list[str], begin: datetime, n: int, documents: int
+) -> dict[str, Any]:
+    at = begin + timedelta(days=DAYS - 1) * n / documents
+    at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+    return {
+        "_id": f"req_{n:012d}",
+        "batch": f"p1:{n // 200}",
+        "account": account,
+        "key": key_ids[n % len(key_ids)],
+        "model": f"model-{n % MODELS}",
+        "provider": "lab",
+        "endpoint": "chat.completions",
+        "started_at": at,
+        "first_byte_at": at + timedelta(milliseconds=300),
+        "ended_at": at + timedelta(seconds=2),
+        "outcome": "ok",
+        "status": 200,
+        "tokens": {"input": 900, "output": 300},
+        "source": "upstream",
+        "price_version": "v1",
+        "bill": [],
+        "cost": Int64(1_234_567),
+        "attempts": [],
+        "flags": [],
+    }
+
+
+async def ask(port: int, path: str, header: str) -> tuple[float, int]:
+    """Return how many ms an answer took to its last byte, and how large it was."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        began = time.perf_counter()
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n{header}\r\n\r\n".encode()
+        )
+        answer = await reader.read(-1)
+        took = (time.perf_counter() - began) * 1000
+    finally:
+        writer.close()
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(f"{path}: {answer[:80]!r}")
+    return took, len(answer)
+
+
+async def measure(port: int, cookie: str, key: str, rounds: int) -> None:
+    """Print a line of the table for every target."""
+    print(f"| {'what':<32} | goal p95 ms | p50 ms | p95 ms | KiB |")
+    print("|---|---|---|---|---|")
+    for path, kind, goal in TARGETS:
+        header = f"Cookie: ezkielyna-session={cookie}" if kind == "page" else f"x-api-key: {key}"
+        await ask(port, path, header)
+        found = [await ask(port, path, header) for _ in range(rounds)]
+        times = sorted(took for took, _ in found)
+        p95 = times[max(0, -(-len(times) * 95 // 100) - 1)]
+        size = found[0][1] / 1024
+        print(f"| {path:<32} | {goal} | {statistics.median(times):.0f} | {p95:.0f} | {size:.0f} |")
+
+
+async def run(storage: str, documents: int, rounds: int) -> None:
+    """Fill a database, serve it, and measure."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        name = f"bench_{time.time_ns()}"
+        async with open_storage(storage, name, "motor", data) as database:
+            account = await Accounts(database).create(
+                "bench@example.com", "default", verified=True, credit=nano("10000")
+            )
+            keys = Keys(database, SECRET)
+            made = [await keys.create(account.id, name=f"key {n}") for n in range(KEYS)]
+            began = time.perf_counter()
+            await fill(database, account.id, [record.id for record, _ in made], documents)
+            print(f"filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+            cookie = await ConsoleSessions(database, SECRET).begin(account.id, agent="benchmark")
+            settings = load((), {}, options={"plugins": []})
+            app = App(settings, load_plugins(settings), database, data, SECRET)
+            await app.start()
+            server = listener("llhttp", app.router, limits(settings), refuse=wire_refusal)
+            sock = bound_socket("127.0.0.1", 0)
+            await server.start(sock)
+            await measure(sock.getsockname()[1], cookie, made[0][1], rounds)
+            began = time.perf_counter()
+            merged = await compact(database, datetime.now(UTC) + timedelta(hours=1))
+            took = (time.perf_counter() - began) * 1000
+            print(f"merging {merged} hours of the account took {took:.0f} ms", file=sys.stderr)
+            await drain(app, server, 0.0)
+            await app.close()
+            await database.drop()
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
+    parser.add_argument("--storage", default=EMBEDDED, help="a mongodb:// url")
+    parser.add_argument("--documents", type=int, default=20_000, help="usage documents")
+    parser.add_argument("--rounds", type=int, default=60, help="requests a page")
+    chosen = parser.parse_args()
+    uvloop.run(run(chosen.storage, chosen.documents // BATCH * BATCH, chosen.rounds))
+
+
+if __name__ == "__main__":
+    main()
