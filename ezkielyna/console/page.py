@@ -43,6 +43,9 @@ class Page(RequestHandler):
     max_body = MAX_FORM
     """The largest body in bytes that a POST may have."""
 
+    private = False
+    """True where strangers, too, see what concerns them alone: an address, a ticket."""
+
     account: AccountRecord | None = None
     session: ConsoleSession | None = None
 
@@ -108,7 +111,8 @@ class Page(RequestHandler):
 
         Pages that show somebody's data are never kept by a cache.
         """
-        if self.account is not None or self.request.method not in SAFE_METHODS:
+        secret = self.private or self.account is not None
+        if secret or self.request.method not in SAFE_METHODS:
             self.set_header("Cache-Control", "no-store")
         elif "Cache-Control" not in self._headers:
             self.set_header("Cache-Control", "no-cache")

@@ -30,7 +30,11 @@ async def test_headers_of_every_kind_of_page(gateways: Gateways) -> None:
             assert page.headers["x-request-id"].startswith("req_")
             assert "server" not in page.headers
         assert "unsafe" not in POLICY
-        assert (await ann.get("/settings")).headers["cache-control"] == "no-store"
+        for path in ("/settings", "/reset?ticket=x", "/verify?ticket=x"):
+            assert (await ann.get(path)).headers["cache-control"] == "no-store"
+            assert (await Visitor(gateway.url).get(path)).headers.get(
+                "cache-control", "no-store"
+            ) == "no-store"
 
 
 async def test_an_error_shows_the_request_id(gateways: Gateways) -> None:

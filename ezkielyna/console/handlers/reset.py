@@ -14,6 +14,8 @@ from ezkielyna.storage.trail import note
 class Reset(Page):
     """Asks for an address; behind a link, for the new password."""
 
+    private = True
+
     async def get(self) -> None:
         """Show the form."""
         text = self.get_query_argument("ticket", "")

@@ -20,6 +20,8 @@ WRONG_CODE = "This code is not right, or was tried too often. Take it from the n
 class Waiting(Page):
     """What the pages around a mail that is on its way have to know."""
 
+    private = True
+
     def waiting(self) -> Pending | None:
         """Return which address this browser waits for; None where it waits for none."""
         remembered = pending.remembered(self)
