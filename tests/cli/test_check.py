@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ezkielyna import CONTRACT_VERSION
 from ezkielyna.cli.main import main
 
 Invoke = Callable[..., Result]
@@ -132,7 +133,9 @@ def test_plugins_are_listed_with_version_and_offer(invoke: Invoke) -> None:
     assert not gemini["enabled"]
     assert gemini["offers"] == []
     assert gemini["summary"]
-    lines = invoke("plugins", "list").stdout.splitlines()
+    first, *lines = invoke("plugins", "list").stdout.splitlines()
+    assert first == f"contract {CONTRACT_VERSION}"
+    assert {record["contract"] for record in records.values()} == {CONTRACT_VERSION}
     assert len(lines) == len(records)
     assert any(line.startswith("openai ") and " enabled " in line for line in lines)
 
