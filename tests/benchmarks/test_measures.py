@@ -24,7 +24,6 @@ from benchmarks.scripts import MARK, answer_of
 from benchmarks.standing import (
     GOALS,
     README,
-    REFERENCE,
     Goal,
     measured,
     reference,
@@ -165,7 +164,29 @@ def test_goals_are_judged_by_medians_and_shown_with_their_spread() -> None:
     assert measured(by_figure["start_s"], found) is None
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="no run is kept yet")
+def test_a_busy_machine_judges_cpu_time_and_memory_only() -> None:
+    document: Any = {
+        "taken": "2026-11-22T00:00:00", "settings": {"rounds": 1, "seconds": 1.0}, "absent": {},
+        "versions": {"python": "3", "commit": "c"},
+        "machine": {"cpu": "c", "cores": 2, "interpreter_calls_per_s": 1, "load_average": "9 9 9"},
+        "figures": {
+            "ours, llhttp, money": {
+                "plain_cpu_ms": spread(0.3, 0.3, 0.3), "lag_wait_p99_ms": spread(1, 1, 1),
+            }
+        },
+    }  # fmt: skip
+
+    def judged() -> dict[str, str]:
+        rows = [line.split(" | ") for line in standing(document).splitlines() if "|" in line]
+        return {row[0][2:]: row[-1].rstrip(" |") for row in rows if len(row) == 5}
+
+    lag = "a small page beside 32 requests at once, p99"
+    assert judged()["CPU a plain request"] == "**missed**"
+    assert judged()[lag] == "busy machine"
+    document["machine"]["load_average"] = "2 2 2"
+    assert judged()[lag] == "stretch"
+
+
 def test_the_readme_shows_the_kept_run() -> None:
     text = README.read_text()
     assert updated(text, reference()) == text, "run `make docs`"
