@@ -46,7 +46,14 @@ async def objects(gateway: RunningGateway) -> dict[str, str]:
     """Return an id of the gateway's account for every kind of group in a route."""
     account = await Accounts(gateway.database).by_id(gateway.account)
     payment = await gateway.app.payments.order(account, "test", nano(10), new_order())
-    return {r"(key_\w+)": gateway.key_id, "/billing/payments/([0-9A-Za-z_]+)": payment.id}
+    request = ended(account.id, gateway.key_id, datetime.now(UTC), cost=1)
+    await settled(gateway.database, [request])
+    return {
+        r"(key_\w+)": gateway.key_id,
+        "/billing/payments/([0-9A-Za-z_]+)": payment.id,
+        r"(req_[\w-]{1,80})": request.request_id,
+        "/docs/([a-z-]+)": "errors",
+    }
 
 
 def filled(pattern: str, ids: dict[str, str]) -> str:
@@ -54,7 +61,7 @@ def filled(pattern: str, ids: dict[str, str]) -> str:
     for group, id_ in ids.items():
         pattern = pattern.replace(group, group[: group.index("(")] + id_)
     assert "(" not in pattern, f"test_routes.objects needs an example of an id for {pattern}"
-    return pattern
+    return pattern.replace("\\.", ".")
 
 
 def test_every_handler_has_our_headers_and_checks() -> None:
