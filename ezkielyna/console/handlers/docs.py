@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.metadata import version
 
+import orjson
 from tornado.web import HTTPError
 
 from ezkielyna.console.documents import KEY, Document, documents, rendered
+from ezkielyna.console.openapi import description
 from ezkielyna.console.page import Page
 from ezkielyna.console.topic import Entry, Topic
 
@@ -92,12 +95,23 @@ class ForModels(_Docs):
         self.write("\n".join(lines))
 
 
+class OpenApi(Page):
+    """`/openapi.json`: the API's description for programs; any origin may read it."""
+
+    def get(self) -> None:
+        """Answer the document."""
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Content-Type", "application/json")
+        self.write(orjson.dumps(description(self.console.address, version("ezkielyna"))))
+
+
 TOPIC = Topic(
     routes=(
         (r"/docs", DocsPage),
         (r"/docs/([a-z-]+)", DocsPage),
         (r"/docs/([a-z-]+)\.md", DocsMarkdown),
         (r"/llms\.txt", ForModels),
+        (r"/openapi\.json", OpenApi),
     ),
     menu=(Entry(80, "Documentation", "/docs", "book", public=True),),
 )
