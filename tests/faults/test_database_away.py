@@ -19,8 +19,12 @@ from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 10}
 ANSWERING = answering(200, JSON, chat_answer())
-OUTAGE = 60
-"""Requests while the database is away."""
+SOAK = bool(os.environ.get("EZKIELYNA_SOAK"))
+OUTAGE_S, HANG_S = (60.0, 20.0) if SOAK else (2.0, 2.0)
+"""How long the database is away under load, and how long first bytes are compared."""
+
+LATER_S = 0.01 if SOAK else 0.05
+"""By how much the slowest first bytes may come later; few of them say less about it."""
 
 PAUSE_S = 0.03
 
@@ -81,12 +85,15 @@ async def test_who_has_a_lease_goes_on_and_all_is_settled_later(fragile: Lab, ho
     ):
         answers = await warmed(line, ann)
         async with away(fragile, how):
-            for _ in range(OUTAGE):
+            ends = time.monotonic() + OUTAGE_S
+            while time.monotonic() < ends:
                 answers.append(await line.post(ann.key, CHAT))
                 await asyncio.sleep(PAUSE_S)
+        returned = time.monotonic()
         assert {answer.status for answer in answers} == {200}
         answers.append(await line.post(ann.key, CHAT))
         documents = await fragile.usages(len(answers), within_s=30)
+        print(f"{len(answers)} requests; settled {time.monotonic() - returned:.1f} s after")
     assert sorted(found["_id"] for found in documents) == sorted(ids_of(answers))
     assert {found["outcome"] for found in documents} == {"ok"}
     cost = sum(found["cost"] for found in documents)
@@ -150,7 +157,11 @@ async def test_first_bytes_come_no_later_while_the_database_hangs(fragile: Lab) 
         async with away(fragile, "stopped"):
             during = await _first_bytes(line, ann)
         await fragile.usages(len(answers) + len(before) + len(during), within_s=30)
-    assert _p99(during) < _p99(before) + 0.05, (_p99(before), _p99(during))
+    print(
+        f"p99 of {len(before)}: {_p99(before) * 1e3:.1f} ms, of {len(during)} while it hangs: "
+        f"{_p99(during) * 1e3:.1f} ms"
+    )
+    assert _p99(during) < _p99(before) + LATER_S, (_p99(before), _p99(during))
     await fragile.verify()
 
 
@@ -158,9 +169,10 @@ STREAMING = streaming(chat_stream(["a", "b"]))
 
 
 async def _first_bytes(line: Line, payer: Payer) -> list[float]:
-    """Return the times to the first byte of streams, over about two seconds."""
+    """Return the times to the first byte of streams."""
     times: list[float] = []
-    for _ in range(60):
+    ends = time.monotonic() + HANG_S
+    while time.monotonic() < ends:
         began = time.monotonic()
         line.send(payer.key, {**CHAT, "stream": True})
         head = await line.head()
