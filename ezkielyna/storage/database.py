@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from ezkielyna.storage.collection import Collection, Document, Session, documents_of, quietly
-from ezkielyna.storage.errors import StorageAway, StorageError, translated
+from ezkielyna.storage.errors import Conflict, StorageAway, StorageError, translated
 from ezkielyna.storage.link import Link
 
 TRANSACTION_TRIES = 20
@@ -22,6 +22,10 @@ AWAY_S = 2.0
 COMMIT_TRIES = 5
 BACKOFF_S = 0.005
 LONGEST_BACKOFF_S = 0.25
+LOST_S = 120.0
+"""A server ends a transaction by itself that nobody went on with for a minute."""
+
+MOST_LOST = 1_000
 CHANGE_WAIT_MS = 1_000
 
 _MAJORITY = WriteConcern("majority")
@@ -42,6 +46,8 @@ class Database:
                 name, write_concern=_MAJORITY, read_concern=_MAJORITY_READ
             )
         self._collections: dict[str, Collection] = {}
+        self._lost: dict[bytes, Any] = {}
+        self._lost_at = 0.0
 
     def __getitem__(self, name: str) -> Collection:
         """Return the collection of this name; it need not exist yet."""
@@ -87,7 +93,13 @@ class Database:
         with translated():
             raw = await self._link.start_session()
         try:
-            return await self._attempts(Session(raw), callback)
+            result = await self._attempts(Session(raw), callback)
+        except StorageAway:
+            self._lose(raw)
+            raise
+        else:
+            self._found()
+            return result
         finally:
             await asyncio.shield(quietly(raw.end_session()))
 
@@ -104,8 +116,26 @@ class Database:
                 # A try that finds nobody takes as long as the driver looks for a server.
                 if isinstance(error, StorageAway) and time.monotonic() > away_until:
                     raise
+                if isinstance(error, Conflict) and self._lost:
+                    await quietly(self._raw.command("killSessions", list(self._lost.values())))
             await asyncio.sleep(_backoff(attempt))
             attempt += 1
+
+    def _lose(self, session: Any) -> None:
+        """Remember a session whose last transaction may have begun at a server that hung.
+
+        Such a server does, when it goes on, what it was sent before: it begins the transaction
+        that nobody will end, and keeps all it touches locked for a minute. Who then meets a
+        conflict ends it.
+        """
+        if len(self._lost) < MOST_LOST:
+            self._lost[bytes(session.session_id["id"])] = session.session_id
+        self._lost_at = time.monotonic()
+
+    def _found(self) -> None:
+        """Forget lost sessions once the server has ended them by itself."""
+        if self._lost and time.monotonic() - self._lost_at > LOST_S:
+            self._lost.clear()
 
     async def _attempt(
         self, session: Session, callback: Callable[[Session], Awaitable[_Result]]

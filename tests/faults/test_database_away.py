@@ -156,11 +156,11 @@ async def test_first_bytes_come_no_later_while_the_database_hangs(fragile: Lab) 
         before = await _first_bytes(line, ann)
         async with away(fragile, "stopped"):
             during = await _first_bytes(line, ann)
+        print(
+            f"p99 of {len(before)}: {_p99(before) * 1e3:.1f} ms, of {len(during)} while it hangs: "
+            f"{_p99(during) * 1e3:.1f} ms"
+        )
         await fragile.usages(len(answers) + len(before) + len(during), within_s=30)
-    print(
-        f"p99 of {len(before)}: {_p99(before) * 1e3:.1f} ms, of {len(during)} while it hangs: "
-        f"{_p99(during) * 1e3:.1f} ms"
-    )
     assert _p99(during) < _p99(before) + LATER_S, (_p99(before), _p99(during))
     await fragile.verify()
 

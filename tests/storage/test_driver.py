@@ -271,3 +271,19 @@ async def fail_once(db: Database, command: str) -> None:
             "data": {"failCommands": [command], "closeConnection": True},
         }
     )
+
+
+async def test_a_transaction_that_a_hanging_server_began_late_is_ended(db: Database) -> None:
+    """Nobody else would end it for a minute: its owner gave up and has another session now."""
+    await db["things"].insert_one({"_id": 1, "n": 0})
+    add = {"$inc": {"n": 1}}
+    orphan = Session(await db._link.start_session())
+    await db._link.start_transaction(orphan.raw, db._raw.read_concern, db._raw.write_concern)
+    await db["things"].update_one({"_id": 1}, add, session=orphan)
+    db._lose(orphan.raw)
+    async with asyncio.timeout(20):
+        await db.transaction(
+            lambda session: db["things"].update_one({"_id": 1}, add, session=session)
+        )
+    assert await db["things"].find_one({"_id": 1}) == {"_id": 1, "n": 1}
+    await orphan.raw.end_session()
