@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import limiters
 from benchmarks.gateways import Absent, Stage, Subject, direct, given, nginx, ours
 from benchmarks.load import raise_file_limit
 from benchmarks.measures import Measure, command, figures, measures, steady_rate, take
@@ -283,6 +284,10 @@ def main() -> int:
     """Measure, print the table, write the JSON."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
+    if not options.only or "limiters" in options.only.split(","):
+        limiters.main()
+    if options.only == "limiters":
+        return 0
     session = run(options)
     print(render([one.name for one in session.subjects], session.rounds))
     for name, reason in session.absent.items():

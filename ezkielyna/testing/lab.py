@@ -133,14 +133,19 @@ class Lab:
         wire: str = "llhttp",
         drain_s: float = 10.0,
         crash_point: str = "",
+        **environment: str,
     ) -> AsyncIterator[Serving]:
-        """Run the gateway. It is drained at the end, or dies at a crash point on its way."""
+        """Run the gateway. It is drained at the end, or dies at a crash point on its way.
+
+        `environment` sets variables, such as `EZKIELYNA_PLANS__DEFAULT__RPM="60"`.
+        """
         values = {"storage": self.url, "database": self.database.name, "upstream": upstream}
         self.config.write_text(
             CONFIGURATION.format(secret=SECRET, wire=wire, drain_s=drain_s, **values)
         )
         arguments = ["--config", str(self.config), "--port", "0", "--workers", str(workers)]
-        process = Serving(arguments, self.data, {"EZKIELYNA_CRASH_POINT": crash_point})
+        variables = {"EZKIELYNA_CRASH_POINT": crash_point, **environment}
+        process = Serving(arguments, self.data, variables)
         try:
             await asyncio.to_thread(lambda: process.url)
             yield process

@@ -40,7 +40,7 @@ class Serving:
         """Where it listens."""
         return self.wait_for("listening on ").rpartition("listening on ")[2].strip()
 
-    def wait_for(self, text: str, within_s: float = 30.0) -> str:
+    def wait_for(self, text: str, within_s: float = 120.0) -> str:
         """Return the first line that holds this text."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -58,7 +58,7 @@ class Serving:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
-    def stop(self, within_s: float = 20.0) -> int:
+    def stop(self, within_s: float = 60.0) -> int:
         """Send SIGTERM and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

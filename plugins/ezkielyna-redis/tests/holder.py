@@ -18,7 +18,10 @@ from ezkielyna import (
     RateLimited,
     RequestContext,
 )
-from ezkielyna_redis import RedisLimiter
+from ezkielyna_redis import RedisLimiter, link
+
+link.LIMIT_S = 5.0
+"""The machine may be busy: what is asked here is who has slots, not how quickly."""
 
 
 async def main(url: str, hold_s: float, concurrency: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,17 @@ import pytest
 
 from ezkielyna import Account, Key, Plan, RateLimited, Usage
 from ezkielyna.testing.redis_server import RedisServer
+from ezkielyna_redis import link
 
 HOLDER = Path(__file__).parent / "holder.py"
 SLOTS = "ezkielyna:{acc_1}:slots"
+KILLS = 50 if os.environ.get("EZKIELYNA_SOAK") else 3
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked here is who has what, not how quickly: the machine may be busy."""
+    monkeypatch.setattr(link, "LIMIT_S", 5.0)
 
 
 async def offer(limiter: Any, ctx: Any, per_second: float, until: float) -> list[float]:
@@ -39,8 +50,9 @@ async def test_four_processes_hold_one_limit_and_use_it_up(limiters: Any, contex
     rpm, burst, seconds = 1200, 200, 6.0
     ctx = context(Plan("p", rpm=rpm))
     four = [await limiters() for _ in range(4)]
-    for number in range(burst):
-        await (await four[number % 4].admit(ctx)).close(None)
+    with suppress(RateLimited):
+        for limiter in cycle(four):
+            await (await limiter.admit(ctx)).close(None)
     # The limit, three times over, on an empty burst.
     start = time.monotonic()
     until = start + seconds
@@ -76,33 +88,59 @@ async def test_tokens_hold_with_estimates_off_by_half(limiters: Any, context: An
     assert used >= 0.95 * whole
 
 
+@pytest.mark.timeout(seconds=1200)
 async def test_killed_processes_lose_their_slots(redis_server: RedisServer) -> None:
-    hold_s = 0.9
-    for _ in range(2):
-        holders = [
-            subprocess.Popen(
-                [sys.executable, str(HOLDER), redis_server.url, str(hold_s), "10"],
-                stdout=subprocess.PIPE,
-            )
-            for _ in range(2)
-        ]
-        try:
-            got = [
-                int(await asyncio.to_thread(holder.stdout.readline))
-                for holder in holders
-                if holder.stdout is not None
-            ]
-            assert sum(got) == 10
-            await asyncio.sleep(1.5 * hold_s)
-            assert redis_server.command("ZCARD", SLOTS) == 10
-        finally:
-            for holder in holders:
-                holder.kill()
-                holder.wait()
-                assert holder.stdout is not None
-                holder.stdout.close()
-        await asyncio.sleep(1.2 * hold_s)
-        assert redis_server.command("EXISTS", SLOTS) == 0
+    """Two processes want all ten slots; when one is killed, the next one comes at once."""
+    hold_s, waits = 1.5, []
+    holders: list[Holder] = []
+    try:
+        for _ in range(2 + KILLS):
+            if len(holders) == 2:
+                holders.pop(0).kill()
+            holders.append(await Holder.start(redis_server, hold_s))
+            assert sum(holder.got for holder in holders) <= 10
+            await asyncio.sleep(random.uniform(0, 1.2 * hold_s))
+            assert redis_server.command("ZCARD", SLOTS) <= 10
+            assert redis_server.command("ZCARD", SLOTS) >= sum(holder.got for holder in holders)
+            if sum(holder.got for holder in holders) == 0:
+                waits.append(await gone(redis_server))
+    finally:
+        for holder in holders:
+            holder.kill()
+    waits.append(await gone(redis_server))
+    assert max(waits) <= 3 * hold_s
+    print(f"{2 + KILLS} processes killed; free after at most {max(waits):.2f} s of {hold_s} s")
+
+
+class Holder:
+    """A process that took as many of ten slots as it could; `got` is how many."""
+
+    def __init__(self, process: subprocess.Popen[bytes], got: int) -> None:
+        self._process = process
+        self.got = got
+
+    @classmethod
+    async def start(cls, server: RedisServer, hold_s: float) -> Holder:
+        process = subprocess.Popen(
+            [sys.executable, str(HOLDER), server.url, str(hold_s), "10"], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        return cls(process, int(await asyncio.to_thread(process.stdout.readline)))
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+async def gone(server: RedisServer) -> float:
+    """Wait until every slot is free, and return how long that took."""
+    began = time.monotonic()
+    async with asyncio.timeout(20):
+        while server.command("EXISTS", SLOTS):
+            await asyncio.sleep(0.02)
+    return time.monotonic() - began
 
 
 async def test_ten_slots_are_never_eleven(
