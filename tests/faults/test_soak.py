@@ -18,7 +18,6 @@ from statistics import fmean, linear_regression, median
 from ezkielyna.bench.plan import Limits, Load, Target
 from ezkielyna.bench.report import Run, Step
 from ezkielyna.bench.running import perform
-from ezkielyna.ledger.verify import verify
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LONG = bool(os.environ.get("EZKIELYNA_SOAK"))
@@ -109,7 +108,6 @@ async def test_nothing_grows_and_nothing_fails_at_seventy_per_cent(gateways: Gat
         errors = [step.rounds[0]["error_kinds"] for step in steps]
         tasks_after = await at_most(tasks, tasks_before, 30)
         files_after = await at_most(files, files_before, 60 if LONG else 0)
-        verdict = await verify(gateway.database, pause_s=1.0) if LONG else None
     told = report(samples, rates, (files_before, files_after), (tasks_before, tasks_after))
     print(told)
     assert errors == [{}] * 4
@@ -118,8 +116,6 @@ async def test_nothing_grows_and_nothing_fails_at_seventy_per_cent(gateways: Gat
     if LONG:
         assert files_after <= files_before + 4, told
         assert growth(samples) < GROWTH, told
-        assert verdict is not None
-        assert verdict.ok
 
 
 def growth(samples: list[tuple[float, float, int, int]]) -> float:
