@@ -201,7 +201,7 @@ def check_contents(contents: list[Json]) -> None:
 
 def check_config(config: Json) -> None:
     for name, low, high in (
-        ("candidateCount", 2, 8), ("maxOutputTokens", 1, 100), ("temperature", 0, 2),
+        ("candidateCount", 2, 8), ("maxOutputTokens", 1, 10**8), ("temperature", 0, 2),
         ("topP", 0, 1), ("seed", 0, 2**31 - 1), ("logprobs", 1, 20), ("presencePenalty", -2, 2),
     ):  # fmt: skip
         assert low <= config.get(name, low) <= high
