@@ -28,6 +28,7 @@ from ezkielyna.storage.credentials import Credentials
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.keyformat import derived
 from ezkielyna.storage.keys import Keys
+from ezkielyna.storage.session_keys import SessionKeys
 from ezkielyna.storage.tickets import Tickets
 from ezkielyna.throttle import BAD_CODES, SIGN_INS, SIGN_UPS, Attempts, Throttle
 from ezkielyna.wire.client_address import ClientAddresses
@@ -106,6 +107,11 @@ class Console:
     def keys(self) -> Keys:
         """API keys."""
         return Keys(self.database, self.secret)
+
+    @cached_property
+    def session_keys(self) -> SessionKeys:
+        """Keys that pages use themselves."""
+        return SessionKeys(self.database, self.secret)
 
     @cached_property
     def bad_codes(self) -> Throttle:

@@ -9,7 +9,7 @@ from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.trail import note
 
-HIDDEN = {"hash": 0, "password_hash": 0, "code": 0}
+HIDDEN = {"hash": 0, "password_hash": 0, "code": 0, "session": 0}
 """Fields that lead to a secret; no export holds them."""
 
 TAKEN_ALONG = ("keys", "sessions", "trail", "payments", "ledger", "usage")

@@ -1,7 +1,7 @@
 """Who is logged in to the console: one document a session, found by the hash of its token.
 
 The token is in the browser's cookie alone. A session ends when it is ended, when nobody used it
-for `IDLE`, and in any case after `LONGEST`.
+for `IDLE`, and in any case after `LONGEST`. Keys that were made for a session end with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document
 from ezkielyna.storage.keyformat import derived, fingerprint
+from ezkielyna.storage.session_keys import SessionKeys
 
 PURPOSE = "console-session"
 IDLE = timedelta(days=7)
@@ -43,6 +44,7 @@ class ConsoleSessions:
     def __init__(self, database: Database, secret: bytes) -> None:
         self._sessions = database["sessions"]
         self._subkey = derived(secret, PURPOSE)
+        self._keys = SessionKeys(database, secret)
 
     async def begin(self, account_id: str, *, agent: str = "", address: str = "") -> str:
         """Begin a session and return its token: new each time, so that none can be planted."""
@@ -83,12 +85,15 @@ class ConsoleSessions:
     async def end(self, account_id: str, session_id: str) -> bool:
         """End a session of this account; False when it has no such session."""
         deleted = await self._sessions.delete_one({"_id": session_id, "account": account_id})
+        await self._keys.end(account_id, session_id)
         return bool(deleted.deleted_count)
 
     async def end_all(self, account_id: str, *, besides: str = "") -> int:
         """End all sessions of an account, or all but one; return how many."""
         query = {"account": account_id, "_id": {"$ne": besides}}
-        return (await self._sessions.delete_many(query)).deleted_count
+        deleted = await self._sessions.delete_many(query)
+        await self._keys.end_all(account_id, besides=besides)
+        return deleted.deleted_count
 
 
 def _record(document: Document) -> ConsoleSession:

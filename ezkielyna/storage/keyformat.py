@@ -29,6 +29,19 @@ def generate() -> str:
     return text + _checksum(text)
 
 
+def key_from(subkey: bytes, seed: str) -> str:
+    """Return the key of a seed: the same each time, and like a new one to who has no subkey.
+
+    Its characters are an HMAC-SHA512 in base62; 274 bits more than they need make them even.
+    """
+    rest = int.from_bytes(hmac.digest(subkey, seed.encode(), "sha512"))
+    digits = ""
+    for _ in range(ENTROPY):
+        rest, digit = divmod(rest, len(ALPHABET))
+        digits += ALPHABET[digit]
+    return PREFIX + digits + _checksum(PREFIX + digits)
+
+
 def well_formed(key: str) -> bool:
     """True when this can be a key: shape and checksum are right. No look-up, no secret."""
     if _SHAPE.fullmatch(key) is None:

@@ -101,12 +101,14 @@ class Keys:
         limit: Nano | None = None,
         limits: Override | None = None,
         key: str | None = None,
+        session: str = "",
         by: str = "",
     ) -> tuple[KeyRecord, str]:
         """Make a key and return it with its text, which nobody can tell again.
 
-        `key` takes a text that `generate` made before. Raises Duplicate where that is a key. `by`
-        is who did it, for the trail; so it is in every change.
+        `key` takes a text that was made before. Raises Duplicate where that is a key. `session` is
+        the console session that the key ends with, see `session_keys`. `by` is who did it, for the
+        trail; so it is in every change.
         """
         text = key or generate()
         document: Document = {
@@ -121,6 +123,7 @@ class Keys:
             "limits": document_of(limits),
             "created_at": datetime.now(UTC),
             "revoked_at": None,
+            **({"session": session} if session else {}),
         }
 
         async def work(session: Session) -> None:
