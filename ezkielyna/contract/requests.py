@@ -41,8 +41,8 @@ class StreamOptions(BaseModel):
 class ApiRequest(BaseModel):
     """A request of a customer. `body` holds the bytes it was parsed from.
 
-    `output_cap`, when the core sets it, is the most output tokens the customer's money covers;
-    an exchange must not ask its upstream for more.
+    `output_cap`, when the core sets it, is the most output tokens, over all choices, that the
+    customer's money covers; an exchange must not ask its upstream for more.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)

@@ -112,7 +112,7 @@ class Charge:
         reservation = await self._reserve(ledger, most, least)
         if reservation.amount < most and not ctx.request.streamed:
             covered = self._covered_output(reservation.amount, first)
-            ctx.request.cap_output(max(1, covered // ctx.request.choices()))
+            ctx.request.cap_output(max(1, covered))
 
     def priced(self, answer: Answer) -> bytes:
         """Begin with a plugin's answer; return its body with what it costs here."""
