@@ -72,7 +72,7 @@ def _posts() -> Schema:
 def _post(request: type[ApiRequest], summary: str, answer: str, streamed: bool) -> Schema:
     content: Schema = {"application/json": {"schema": _ref(answer)}}
     if streamed:
-        content["text/event-stream"] = {"schema": TEXT}
+        content["text/event-stream"] = {}
     return {
         "summary": summary,
         "operationId": request.endpoint,

@@ -100,7 +100,7 @@ async def test_slow_streams_are_timed_alone_and_beside_a_fast_one(serving: Servi
     async with serving() as url:
         run = Run(Request(url, "bench-paced-20x60"), [], read_gaps=True)
         fire = Run(Request(url, "bench-burst-200"), [])
-        seen = await fair(run, fire, 5, 1, 0.5)
+        seen = await fair(run, fire, 5, 1, 2.0)
     assert (seen["errors"], seen["error"]) == (0, "")
     assert seen["fire_chunks"] > 0
     assert seen["quiet_gap_ms"]["p50"] > 0

@@ -184,7 +184,7 @@ def test_what_is_written_is_tidy_and_typed(tmp_path: Path) -> None:
     )
     for command in checks:
         shown = subprocess.run(
-            [*command, str(tmp_path)], capture_output=True, text=True, check=False
+            [*command, "."], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert shown.returncode == 0, shown.stdout
     typed = subprocess.run(

@@ -55,7 +55,7 @@ async def test_a_choice_takes_effect_and_stays_in_the_address(
         await page.goto(f"{gateway.url}/usage")
         await page.get_by_label("Group by").select_option("Key")
         await page.wait_for_url("**group=key**")
-        await page.get_by_label("Logarithmic").check()
+        await page.get_by_role("checkbox", name="Logarithmic").check()
         await page.wait_for_url("**scale=log**")
         assert "group=key" in page.url
         assert await page.get_by_label("Group by").input_value() == "key"

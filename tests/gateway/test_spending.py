@@ -189,6 +189,7 @@ async def _spent_elsewhere(database: Database, key: str, cost: int, hours_ago: i
             "key": key,
             "model": "m",
             "endpoint": "e",
+            "merged": False,
             "requests": Int64(1),
             "errors": Int64(0),
             "hour": hour,

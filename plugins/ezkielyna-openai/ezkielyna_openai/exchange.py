@@ -68,8 +68,6 @@ class OpenAIExchange(Exchange):
             self._delivery = Delivery(request.endpoint)
             self._blocks = self._delivery.blocks
 
-    # Streams -----------------------------------------------------------------------------------
-
     def feed(self, data: bytes) -> bytes:
         """Return whole events for these bytes; see `Exchange.feed`."""
         # `find`, not `in`: bytes.__contains__ first takes its argument for a number, and the
@@ -175,7 +173,8 @@ class OpenAIExchange(Exchange):
 
     def tidy(self) -> None:
         """Keep the texts of what was handed on, and let the bytes go."""
-        self._delivery.fold()
+        if self._events:
+            self._delivery.fold()
         self._size = 0
         self._searched = self._events
 
@@ -184,6 +183,8 @@ class OpenAIExchange(Exchange):
 
         What was not searched yet counts by its size, less what a chunk has around its text.
         """
+        if not self._events:
+            return 0
         unread = max(0, self._size - CHUNK_BYTES * (self._events - self._searched)) // 8
         estimate = max(self._events, self._delivery.characters // 4 + unread)
         self._progress = max(self._progress, estimate)
@@ -356,8 +357,6 @@ class OpenAIExchange(Exchange):
         if before is not None:
             self.usage = usages.added(before, self.usage)
         return block + _END
-
-    # Plain answers -----------------------------------------------------------------------------
 
     def answer(self, status: int, headers: Headers, body: bytes) -> bytes:
         """Return the body with the cost in its usage; see `Exchange.answer`."""
