@@ -337,9 +337,12 @@ async def test_a_client_that_leaves_within_its_request(serving: Make) -> None:
     async with serving(recorder) as server:
         client = await server.connect()
         await client.send(REQUESTS["length"][0][:-2])
-        await asyncio.sleep(0.05)
-        client.close()
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while not recorder.requests or "data" not in recorder.requests[0].events:
+                await asyncio.sleep(0.01)
+            client.close()
+            while "closed" not in recorder.requests[0].events:
+                await asyncio.sleep(0.01)
         assert recorder.requests[0].events == ["headers", "data", "closed"]
 
 
