@@ -68,7 +68,7 @@ class App:
         self.payments = Payments(
             database, secret, self._catalogue.payments, settings.server.address
         )
-        self._idempotency = Idempotency(Claims(database))
+        self._idempotency = Idempotency(Claims(database, self._ledger.process))
         self._counter = TokenCounter()
         self._hooks = RequestHooks.of(registries)
         self._post = Post(carrier(settings.mail.url), settings.mail.sender)

@@ -6,8 +6,9 @@ Whatever else goes wrong releases the key, so that a retry works.
 
 An answer is kept together with its charge, and charged and sent only then. So whenever a process
 dies, either both are kept, and recovery charges what the journal does not know yet; or neither is,
-and recovery releases the claim. A claim that nobody recovers expires with the time that the request
-could have taken at most. Requests without the header know nothing of all this.
+and recovery releases the claim, within seconds and also where no money was reserved yet. A claim
+that nobody recovers expires with the time that the request could have taken at most. Requests
+without the header know nothing of all this.
 """
 
 from __future__ import annotations

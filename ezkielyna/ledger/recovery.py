@@ -3,7 +3,8 @@
 A journal whose lock can be taken has no owner. Its open requests are closed with what they had
 delivered, unacknowledged batches are settled under their own keys and the rest under new ones, the
 leases go back to their accounts, and the journal is removed. An answer that was kept for retries
-tells how its request ended, if the journal does not. Nothing is written to the journal, so
+tells how its request ended, if the journal does not; claims without an answer are released, also
+where the process died before it wrote that the request began. Nothing is written to the journal, so
 a recovery that dies is begun again by the next; what is in the database already is left alone.
 """
 
@@ -64,7 +65,7 @@ class Recovery:
     async def _recover(self, process: str) -> None:
         folder = self._folder / process
         story = await asyncio.to_thread(read, folder)
-        await self._close(story)
+        await self._close(process, story)
         for damage in story.damage:
             log.error("journal of %s: %s; what came before is kept", process, damage)
         crash_point("in_recovery")
@@ -77,11 +78,11 @@ class Recovery:
         await asyncio.to_thread(_removed, folder)
         log.info("recovered process %s: %d requests", process, len(story.requests))
 
-    async def _close(self, story: Story) -> None:
+    async def _close(self, process: str, story: Story) -> None:
         """End the requests that were open, those whose answers were kept as these say."""
         left = story.open()
-        for start in range(0, len(left), MOST_USAGES):
-            ends = await self._vault.close_claims(left[start : start + MOST_USAGES])
+        for start in range(0, max(1, len(left)), MOST_USAGES):
+            ends = await self._vault.close_claims(process, left[start : start + MOST_USAGES])
             for request, end in ends.items():
                 story.end(request, end)
         story.close()

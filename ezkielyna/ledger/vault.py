@@ -65,8 +65,8 @@ class Vault(ABC):
         """Return which of these requests have their usage document."""
 
     @abstractmethod
-    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
-        """Return the kept ends of requests that a dead process left open; release their claims."""
+    async def close_claims(self, process: str, requests: Sequence[str]) -> dict[str, bytes]:
+        """Return the kept ends of requests that a dead process left open; release its claims."""
 
     @abstractmethod
     async def last_batch(self, process: str) -> int:
@@ -167,9 +167,9 @@ class StoredVault(Vault):
         """Look the usage documents up by their ids."""
         return await batches.settled(self._database, requests)
 
-    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
-        """Look them up by their requests."""
-        return await close_claims(self._database, requests)
+    async def close_claims(self, process: str, requests: Sequence[str]) -> dict[str, bytes]:
+        """Look the ends up by their requests, and the claims by their process."""
+        return await close_claims(self._database, process, requests)
 
     async def last_batch(self, process: str) -> int:
         """Look the last batch up."""

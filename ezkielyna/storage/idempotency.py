@@ -27,10 +27,14 @@ class Kept:
 
 
 class Claims:
-    """The collection `idempotency`. A claim is its owner's until it expires; so is an answer."""
+    """The collection `idempotency`. A claim is its owner's until it expires; so is an answer.
 
-    def __init__(self, database: Database) -> None:
+    `process` is whose claims these are: when it dies, they are released by who recovers it.
+    """
+
+    def __init__(self, database: Database, process: str) -> None:
         self._claims = database["idempotency"]
+        self._process = process
 
     async def claim(
         self, id_: str, claim: str, fingerprint: bytes, now: datetime, until: datetime
@@ -41,6 +45,7 @@ class Claims:
         """
         fields = {
             "claim": claim,
+            "process": self._process,
             "fingerprint": fingerprint,
             "status": None,
             "body": None,
@@ -82,15 +87,18 @@ class Claims:
         await self._claims.delete_one({"_id": id_, "claim": claim, "status": None})
 
 
-async def close_claims(database: Database, requests: Sequence[str]) -> dict[str, bytes]:
+async def close_claims(
+    database: Database, process: str, requests: Sequence[str]
+) -> dict[str, bytes]:
     """Return how these requests of a dead process ended, if their answers were kept.
 
-    The claims of the others are released: nobody will answer them any more. Raises StorageError.
+    Every claim of the process that has no answer is released, also of a request that its journal
+    never heard of: nobody will answer it any more. Raises StorageError.
     """
     claims = database["idempotency"]
-    query = {"claim": {"$in": list(requests)}}
-    await claims.delete_many({**query, "status": None})
-    found = claims.find({**query, "end": {"$ne": None}}, {"claim": 1, "end": 1})
+    await claims.delete_many({"process": process, "status": None})
+    query = {"claim": {"$in": list(requests)}, "end": {"$ne": None}}
+    found = claims.find(query, {"claim": 1, "end": 1})
     return {document["claim"]: bytes(document["end"]) async for document in found}
 
 

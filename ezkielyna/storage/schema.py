@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 9
+VERSION = 10
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -128,12 +128,14 @@ SHAPES: Mapping[str, _Shape] = {
     "idempotency": _Shape(
         required={"_id": TEXT, "claim": TEXT, "fingerprint": BINARY, "expires_at": DATE},
         optional={
+            "process": TEXT,
             "status": {"bsonType": ["int", "null"]},
             "body": {"bsonType": ["binData", "null"]},
             "end": {"bsonType": ["binData", "null"]},
         },
         indexes=(
             IndexModel([("claim", ASCENDING)]),
+            IndexModel([("process", ASCENDING)]),
             IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
         ),
     ),

@@ -193,7 +193,7 @@ class MemoryVault(Vault):
         self._reach()
         return {request for request in requests if request in self.usage}
 
-    async def close_claims(self, requests: Sequence[str]) -> dict[str, bytes]:
+    async def close_claims(self, process: str, requests: Sequence[str]) -> dict[str, bytes]:
         """Find nothing: no request of this vault's has a key of its own."""
         self._reach()
         return {}

@@ -37,12 +37,18 @@ async def test_workers_share_claims_and_restarts_keep_answers(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "kept"),
-    [("before_kept", False), ("after_kept", True), ("before_end", True), ("after_end", True)]
+    ("point", "begun", "kept"),
+    [
+        ("before_begin", False, False),
+        ("before_kept", True, False),
+        ("after_kept", True, True),
+        ("before_end", True, True),
+        ("after_end", True, True),
+    ]
     * REPEATS,
 )
 async def test_a_worker_that_dies_around_the_charge_charges_once(
-    lab: Lab, point: str, kept: bool
+    lab: Lab, point: str, begun: bool, kept: bool
 ) -> None:
     payer = await lab.account("5")
     scripts = [answering(200, JSON, chat_answer(text)) for text in ("first", "second")]
@@ -52,14 +58,14 @@ async def test_a_worker_that_dies_around_the_charge_charges_once(
                 await post(gateway.url, payer.key, CHAT, Idempotency_Key="k")
             await asyncio.to_thread(gateway.process.wait, 10)
         async with lab.serving(upstream.url) as gateway:
-            await lab.usages(1)
+            await lab.usages(1 if begun else 0)
             again = await post(gateway.url, payer.key, CHAT, Idempotency_Key="k")
             assert again.status == 200, again.body
             assert again.headers.get("idempotent-replayed") == ("true" if kept else None)
-            assert (b"first" if kept else b"second") in again.body
-            documents = await lab.usages(1 if kept else 2)
+            assert (b"second" if begun and not kept else b"first") in again.body
+            documents = await lab.usages(2 if begun and not kept else 1)
     costs = [document["cost"] for document in documents]
-    assert sorted(costs)[:-1] == ([] if kept else [0])
+    assert sorted(costs)[:-1] == ([0] if begun and not kept else [])
     assert max(costs) == 8 * 2500 + 2 * 10_000
     assert await lab.balance(payer) == 5 * 10**9 - max(costs)
     await lab.verify()

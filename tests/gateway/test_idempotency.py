@@ -177,7 +177,7 @@ async def test_255_characters_are_a_key(gateways: Gateways) -> None:
 
 async def test_a_claim_whose_process_died_expires(gateways: Gateways) -> None:
     async with ScriptedUpstream(ANSWERING) as upstream, gateways(upstream.url) as gateway:
-        claims, now = Claims(gateway.database), datetime.now(UTC)
+        claims, now = Claims(gateway.database, "dead"), datetime.now(UTC)
         soon = now + timedelta(seconds=1)
         fingerprint = await _fingerprint(gateway)
         assert await claims.claim(f"{gateway.account}:one", "dead", fingerprint, now, soon) is None

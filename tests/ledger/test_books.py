@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.idempotency import Claims
 from ezkielyna.testing.ledger import accepted, balance, end, funded
 
 CENT = 10_000_000
@@ -89,3 +91,26 @@ async def test_closing_what_is_not_open_does_nothing(database: Database, tmp_pat
     await ledger.close()
     await ledger.close()
     assert not ledger.ready
+
+
+async def test_a_dead_process_loses_its_claims_and_a_living_one_does_not(
+    database: Database, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    dead = Ledger(database, tmp_path)
+    await dead.open()
+    async with opened(database, tmp_path) as living:
+        sibling = Claims(database, living.process)
+
+        async def claimed(claims: Claims, id_: str) -> bool:
+            until = now + timedelta(minutes=11)
+            return await claims.claim(id_, f"req-{id_}", b"same body", now, until) is None
+
+        assert await claimed(Claims(database, dead.process), "its own")
+        assert await claimed(sibling, "another's")
+        await living.recover()
+        assert not await claimed(sibling, "its own"), "its owner lives"
+        await dead.abandon()
+        await living.recover()
+        assert await claimed(sibling, "its own")
+        assert not await claimed(sibling, "another's")
