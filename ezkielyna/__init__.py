@@ -25,6 +25,7 @@ from ezkielyna.contract.hookspecs import hookimpl
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
 from ezkielyna.contract.limits import Limits, Override, Scope, scopes
 from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd, usd_json
+from ezkielyna.contract.pages import ConsolePage, Visit
 from ezkielyna.contract.payment import (
     Button,
     Continuation,
@@ -73,6 +74,7 @@ __all__ = [
     "Button",
     "ChatRequest",
     "CompletionRequest",
+    "ConsolePage",
     "Continuation",
     "Delivered",
     "Desk",
@@ -117,6 +119,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamTimeout",
     "Usage",
+    "Visit",
     "Watcher",
     "Window",
     "chat_usage",

@@ -9,6 +9,7 @@ from tornado.web import Application
 
 from ezkielyna.console.application import Console, application
 from ezkielyna.console.notices import Notices
+from ezkielyna.console.plugin_pages import with_pages
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.provider import Provider
 from ezkielyna.gateway.admission import Admission
@@ -148,6 +149,7 @@ class App:
         await self._ledger.close()
 
     def _pages(self, database: Database, secret: bytes) -> Application:
+        rules = self._registries.rules(self)
         console = Console(
             self.settings,
             database,
@@ -160,8 +162,9 @@ class App:
             self.addresses,
             self.payments,
             self._live,
+            topics=with_pages(self._registries.console_pages(self), rules),
         )
-        return application(console, self._registries.rules(self))
+        return application(console, rules)
 
     def _obstacle(self) -> str | None:
         if self.pipeline.draining:

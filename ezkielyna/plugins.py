@@ -26,6 +26,7 @@ from ezkielyna.contract import hookspecs
 from ezkielyna.contract.billing import BillingPolicy, BillingSettings
 from ezkielyna.contract.context import Gateway, Route
 from ezkielyna.contract.limiter import RateLimiter
+from ezkielyna.contract.pages import ConsolePage
 from ezkielyna.contract.payment import PaymentMethod, PaymentSettings
 from ezkielyna.contract.plugin import Plugin, PluginSettings
 from ezkielyna.contract.provider import Provider, ProviderSettings
@@ -62,6 +63,7 @@ class Registries:
     watch_stream: tuple[Hook, ...] = ()
     after_request: tuple[Hook, ...] = ()
     routes: tuple[Hook, ...] = ()
+    pages: tuple[Hook, ...] = ()
     commands: tuple[Hook, ...] = ()
     offered_by: Mapping[type, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -102,8 +104,19 @@ class Registries:
                     rules.append(rule)
         return rules
 
+    def console_pages(self, gateway: Gateway) -> list[tuple[str, ConsolePage]]:
+        """Return the pages of plugins, each with its plugin; raises PluginRefused."""
+        pages: list[tuple[str, ConsolePage]] = []
+        for hook in self.pages:
+            with blaming(hook.plugin, hook.name):
+                for page in _offered(hook.call(gateway)):
+                    if not isinstance(page, ConsolePage):
+                        raise TypeError(f"must return pages as ConsolePage, not {page!r}")
+                    pages.append((hook.plugin, page))
+        return pages
+
     def _hooks(self) -> Iterator[Hook]:
-        yield from (*self.routes, *self.commands, *self.startup, *self.before_request)
+        yield from (*self.routes, *self.pages, *self.commands, *self.startup, *self.before_request)
         yield from (*self.watch_stream, *self.after_request, *self.shutdown)
 
 
@@ -208,6 +221,7 @@ class _Loading:
             watch_stream=self._hooks("watch_stream"),
             after_request=self._hooks("after_request"),
             routes=self._hooks("register_routes"),
+            pages=self._hooks("register_pages"),
             commands=self._hooks("register_commands"),
             offered_by=MappingProxyType(self.offered_by),
             sources=MappingProxyType(self._sources()),

@@ -445,6 +445,17 @@ def test_hook_watch_stream(install: Install) -> None:
     assert shown == [b"data"]
 
 
+def test_hook_register_pages(install: Install) -> None:
+    registries = called(
+        install,
+        "def register_pages(gateway): "
+        "from ezkielyna import ConsolePage; return [ConsolePage('/birds', 'Birds', '<p>Two</p>')]",
+    )
+    [(plugin, page)] = registries.console_pages(cast(Gateway, None))
+    assert (plugin, page.path, page.label) == ("called", "/birds", "Birds")
+    assert registries.offers("called") == ["register_pages"]
+
+
 def test_hook_register_commands(install: Install) -> None:
     source = "import click\n" + CALLED.replace(
         "DEFINITION", "def register_commands(): return [click.Command('moon')]"

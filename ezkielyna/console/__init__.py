@@ -4,6 +4,7 @@
 application.py   the Tornado application, and `Console`: what pages may use
 page.py          `Page` and `AccountPage`: headers, sessions, forms, errors; every handler is one
 topic.py         what a file of handlers adds: routes and menu entries
+plugin_pages.py  pages of plugins, in the same frame
 forgery.py       which requests may change something
 cookies.py       their names and attributes
 formats.py       money, times and counts as people read them

@@ -46,6 +46,9 @@ class Page(RequestHandler):
     private = False
     """True where strangers, too, see what concerns them alone: an address, a ticket."""
 
+    blamed: str | None = None
+    """The plugin whose code makes the page, if one's does; the log names it."""
+
     account: AccountRecord | None = None
     session: ConsoleSession | None = None
 
@@ -177,6 +180,7 @@ class Page(RequestHandler):
             "page failed",
             request_id=self.request_id,
             path=self.request.path,
+            plugin=self.blamed,
             exc_info=(typ, value, tb),
         )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ezkielyna.contract.billing import BillingPolicy
     from ezkielyna.contract.context import Gateway, RequestContext, Route, Watcher
     from ezkielyna.contract.limiter import RateLimiter
+    from ezkielyna.contract.pages import ConsolePage
     from ezkielyna.contract.payment import PaymentMethod
     from ezkielyna.contract.provider import Provider
 
@@ -49,6 +50,11 @@ def register_payment_methods() -> list[type[PaymentMethod]]:  # type: ignore[emp
 @hookspec
 def register_routes(gateway: Gateway) -> list[Route]:  # type: ignore[empty-body]
     """Return Tornado rules for paths beside the API: (pattern, handler class[, arguments])."""
+
+
+@hookspec
+def register_pages(gateway: Gateway) -> list[ConsolePage]:  # type: ignore[empty-body]
+    """Return pages of the console, each with its place in the menu."""
 
 
 @hookspec

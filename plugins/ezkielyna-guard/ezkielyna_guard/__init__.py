@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 
-from ezkielyna import InvalidRequest, Plugin, PluginSettings, RequestContext, hookimpl
+from ezkielyna import (
+    ConsolePage,
+    Gateway,
+    InvalidRequest,
+    Plugin,
+    PluginSettings,
+    RequestContext,
+    Visit,
+    hookimpl,
+)
 from ezkielyna_guard.texts import redacted, texts
 
 __all__ = ["Guard"]
@@ -26,6 +38,10 @@ class Guard(Plugin):
         redact: dict[str, str] = Field(
             default_factory=dict,
             description="regular expressions, and what is sent on instead of what they match",
+        )
+
+        page: bool = Field(
+            False, description="whether customers get a page on which they may try a text"
         )
 
         @field_validator("deny")
@@ -51,6 +67,26 @@ class Guard(Plugin):
         super().__init__(settings)
         self._denied = denied(self.settings.deny)
         self._patterns = [(re.compile(p), text) for p, text in self.settings.redact.items()]
+
+    @hookimpl
+    def register_pages(self, gateway: Gateway) -> list[ConsolePage]:
+        """Offer `/guard`, where the settings want it."""
+        if not self.settings.page:
+            return []
+        template = Path(__file__).with_name("page.html").read_text()
+        return [
+            ConsolePage("/guard", "Content rules", template, self.tried, icon="note", posts=True)
+        ]
+
+    async def tried(self, visit: Visit) -> Mapping[str, Any]:
+        """Return what would become of a text that was posted. Nothing of it is kept."""
+        text = (visit.form or {}).get("text", "")
+        refused = self._denied is not None and self._denied.search(text) is not None
+        return {
+            "text": text,
+            "refused": self.settings.message if refused else "",
+            "sent": self._redact(text),
+        }
 
     @hookimpl
     async def before_request(self, ctx: RequestContext) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from ezkielyna.plugins import load_plugins
 from ezkielyna.settings import Refused, load
+from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.lab import post
 from ezkielyna.testing.scripted import ScriptedUpstream, answering
+from ezkielyna.testing.visitor import logged_in
 from ezkielyna_guard import denied
 from ezkielyna_guard.texts import redacted, texts
 
@@ -121,3 +123,39 @@ def test_settings_that_cannot_work_are_named(table: Any, key: str, reason: str) 
     [fault] = refusal.value.faults
     assert fault.key == key
     assert reason in fault.reason
+
+
+PAGE = {"plugins": ["openai", "guard"], "plugin": {"guard": {**GUARD, "page": True}}}
+
+
+async def test_a_customer_tries_a_text(gateways: Gateways, browser: Browser) -> None:
+    async def walk(page: Any) -> None:
+        await page.goto(f"{gateway.url}/overview")
+        await page.get_by_role("link", name="Content rules").click()
+        for text, verdict, read in (
+            ("Hello", "Sent on as it is", "No rule applies"),
+            ("I am 123-45-6789", "Sent on with changes", "I am [SSN]"),
+            ("<b>Project  Nightingale", "Refused", "Not that project."),
+        ):
+            await page.get_by_label("Text").fill(text)
+            await page.get_by_role("button", name="Try it").click()
+            await page.get_by_text(verdict, exact=True).wait_for()
+            assert read in await page.locator("main").inner_text()
+            assert await page.get_by_label("Text").input_value() == text
+
+    async def tried(page: Any) -> None:
+        await page.get_by_label("Text").fill("I am 123-45-6789")
+        await page.get_by_role("button", name="Try it").click()
+        await page.get_by_text("Sent on with changes").wait_for()
+
+    async with gateways(tables=PAGE) as gateway:
+        ann = await logged_in(gateway)
+        await browser.visit(walk, cookies=ann.cookies, url=gateway.url)
+        await browser.inspect(gateway.url, ["/guard"], cookies=ann.cookies, prepare=tried)
+
+
+async def test_without_the_setting_there_is_no_page(gateways: Gateways) -> None:
+    async with gateways(tables=TABLES) as gateway:
+        ann = await logged_in(gateway)
+        assert (await ann.get("/guard")).status == 404
+        assert "Content rules" not in (await ann.get("/settings")).raw
