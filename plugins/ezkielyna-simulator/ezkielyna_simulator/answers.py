@@ -17,6 +17,10 @@ from ezkielyna_simulator.script import Script
 MODELS = ("sim-gpt", "sim-reasoning", "sim-embedding", "sim-image")
 DONE = b"data: [DONE]\n\n"
 
+MOST_DIMENSIONS = 3_072
+MOST_INPUTS = 2_048
+"""As OpenAI has them; a vector is computed in one go, while every other request waits."""
+
 Document = dict[str, Any]
 
 
@@ -114,7 +118,11 @@ def completion(request: Document, script: Script) -> Answer:
 def embeddings(request: Document, script: Script) -> Answer:
     """Answer POST /embeddings with vectors of length one."""
     inputs = _prompts(request.get("input", ""))
+    if len(inputs) > MOST_INPUTS:
+        raise Refused(400, f"'input' may hold {MOST_INPUTS:,} texts at the most.", "input")
     size = request.get("dimensions") or 256
+    if not 1 <= size <= MOST_DIMENSIONS:
+        raise Refused(400, f"'dimensions' must be from 1 to {MOST_DIMENSIONS:,}.", "dimensions")
     as_text = request.get("encoding_format") == "base64"
     data = []
     for index, content in enumerate(inputs):

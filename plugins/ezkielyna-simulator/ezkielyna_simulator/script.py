@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+MOST_TOKENS = 100_000
+"""What one request may ask for: its answer is made in one go, while every other one waits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -29,7 +32,7 @@ class Script:
     def overlaid(self, changes: Any) -> Script:
         """Return the script of one request: this one, with the fields of its `simulate` object.
 
-        Raises ValueError naming a field that is unknown or of another type.
+        Raises ValueError naming a field that is unknown, of another type or too large.
         """
         if changes is None:
             return self
@@ -43,6 +46,8 @@ class Script:
                 value, (int, float) if expected is float else expected
             ):
                 raise ValueError(f"'simulate.{name}' must be a {expected.__name__}")
+        if changes.get("tokens", 0) > MOST_TOKENS:
+            raise ValueError(f"'simulate.tokens' must be at most {MOST_TOKENS:,}")
         return replace(self, **changes)
 
 
