@@ -1,5 +1,8 @@
 """What every test here runs under."""
 
+import os
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
 
 from ezkielyna.testing.fixtures import io_loop
@@ -9,3 +12,18 @@ __all__ = ["io_loop"]  # a conftest's fixture wins over a plugin's: pytest-torna
 # A shared machine may take long over an example; that is no fault of the test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+IN_MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
+
+
+def _has_room(folder: Path) -> bool:
+    if not os.access(folder, os.W_OK):
+        return False
+    free = os.statvfs(folder)
+    return free.f_bavail * free.f_frsize >= ROOM
+
+
+# Databases and journals sync what they write. A run's files end with it, so they need no disk.
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(IN_MEMORY):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
