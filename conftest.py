@@ -13,7 +13,7 @@ __all__ = ["io_loop"]  # a conftest's fixture wins over a plugin's: pytest-torna
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-IN_MEMORY = Path("/dev/shm")
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private folder in it
 ROOM = 2 << 30
 
 

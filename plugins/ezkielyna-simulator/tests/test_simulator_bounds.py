@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from ezkielyna_simulator import SimulatedServer
 from ezkielyna_simulator.answers import MOST_DIMENSIONS, MOST_INPUTS, Refused
 from ezkielyna_simulator.script import MOST_TOKENS
