@@ -12,7 +12,8 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     if seconds < 60:
-        return f"{math.ceil(seconds * 10) / 10:g}s"
+        whole, tenths = divmod(math.ceil(seconds * 10), 10)
+        return f"{whole}.{tenths}s" if tenths else f"{whole}s"
     whole = math.ceil(seconds)
     minutes, rest = divmod(whole, 60)
     if minutes < 60:

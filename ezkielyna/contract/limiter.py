@@ -12,13 +12,6 @@ from ezkielyna.contract.usage import Usage
 NO_LIMIT = 2**31 - 1
 """What the headers say where there is no limit: every answer has them, and this many are left."""
 
-_NO_REQUEST_LIMIT = [
-    ("x-ratelimit-limit-requests", str(NO_LIMIT)),
-    ("x-ratelimit-remaining-requests", str(NO_LIMIT)),
-    ("x-ratelimit-reset-requests", "0s"),
-]
-_NO_TOKEN_LIMIT = [(name.replace("requests", "tokens"), value) for name, value in _NO_REQUEST_LIMIT]
-
 
 class Standing(NamedTuple):
     """What is left of the limits after a request was counted; None where there is no limit.
@@ -41,25 +34,26 @@ class Standing(NamedTuple):
         tokens = other if mine is None or (theirs is not None and theirs < mine) else self
         return requests if requests is tokens else Standing(*requests[:3], *tokens[3:])
 
+    def lines(self) -> str:
+        """Return OpenAI's six rate headers as lines of an answer's head."""
+        requests, requests_left, requests_s, tokens, tokens_left, tokens_s = self
+        if requests is None:
+            requests = requests_left = NO_LIMIT
+        if tokens is None:
+            tokens = tokens_left = NO_LIMIT
+        return (
+            f"x-ratelimit-limit-requests: {requests}\r\n"
+            f"x-ratelimit-remaining-requests: {requests_left}\r\n"
+            f"x-ratelimit-reset-requests: {duration(requests_s)}\r\n"
+            f"x-ratelimit-limit-tokens: {tokens}\r\n"
+            f"x-ratelimit-remaining-tokens: {tokens_left}\r\n"
+            f"x-ratelimit-reset-tokens: {duration(tokens_s)}\r\n"
+        )
+
     def headers(self) -> list[tuple[str, str]]:
-        """Return OpenAI's six rate headers."""
-        if self.limit_requests is None:
-            headers = _NO_REQUEST_LIMIT.copy()
-        else:
-            headers = [
-                ("x-ratelimit-limit-requests", str(self.limit_requests)),
-                ("x-ratelimit-remaining-requests", str(self.remaining_requests)),
-                ("x-ratelimit-reset-requests", duration(self.reset_requests_s)),
-            ]
-        if self.limit_tokens is None:
-            headers += _NO_TOKEN_LIMIT
-        else:
-            headers += (
-                ("x-ratelimit-limit-tokens", str(self.limit_tokens)),
-                ("x-ratelimit-remaining-tokens", str(self.remaining_tokens)),
-                ("x-ratelimit-reset-tokens", duration(self.reset_tokens_s)),
-            )
-        return headers
+        """Return them by name and value."""
+        pairs = (line.partition(": ") for line in self.lines().splitlines())
+        return [(name, value) for name, _, value in pairs]
 
 
 class Permit(ABC):

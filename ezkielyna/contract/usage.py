@@ -63,7 +63,9 @@ class Usage(NamedTuple):
     @property
     def total(self) -> int:
         """Input and output together."""
-        return sum(self[:7])
+        # By every request, from its limiter: a slice and its sum take half as long again.
+        one, two, three, four, five, six, seven, _, _ = self
+        return one + two + three + four + five + six + seven
 
     @property
     def plausible(self) -> bool:

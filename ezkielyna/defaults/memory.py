@@ -3,6 +3,9 @@
 Requests a minute are a GCRA whose burst is a sixth of the limit; tokens a minute and a day are
 sliding windows, charged with an estimate and corrected by the usage; concurrency is slots. With
 several workers each takes its share of a limit, so that together they hold it.
+
+What a request counts against is found once for a key and a model. After that a request costs one
+reading of the clock and, for each of its limits, some sums: the loops here make no call for them.
 """
 
 from __future__ import annotations
@@ -10,14 +13,23 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
-from ezkielyna.contract.context import Account, Key, Model, Plan, RequestContext
+from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.errors import RateLimited
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
-from ezkielyna.contract.limits import Limits, scopes
+from ezkielyna.contract.limits import Limits, Scope, scopes
 from ezkielyna.contract.usage import Usage
-from ezkielyna.defaults.counts import Counts, Quota
+from ezkielyna.contract.window import SLOTS
+from ezkielyna.defaults.counts import (
+    DAY_SLOTS,
+    FORGOTTEN,
+    MINUTE_SLOT,
+    NO_SLOTS,
+    Counts,
+    Entry,
+    Quota,
+    left_of,
+)
 
 MILLISECOND = 1_000_000
 
@@ -33,14 +45,15 @@ FEW = 9
 """So many are kept in any case: a request has three, and makes two others older for each."""
 
 
-class Under(NamedTuple):
-    """What requests with one key to one model count against, and whose each count is."""
+class Under:
+    """What requests with one key to one model count against, as long as these stay the same."""
 
-    account: Account
-    key: Key
-    plan: Plan
-    counts: list[tuple[str, Quota]]
-    whom: list[str]
+    __slots__ = ("account", "counted", "key", "plan", "scopes")
+
+    def __init__(self, ctx: RequestContext) -> None:
+        self.account, self.key, self.plan = ctx.account, ctx.key, ctx.plan
+        self.scopes: list[Scope] = scopes(ctx.plan, ctx.account, ctx.key, ctx.model)
+        self.counted: list[tuple[Counts, Quota]] = []
 
 
 class MemoryLimiter(RateLimiter):
@@ -51,25 +64,40 @@ class MemoryLimiter(RateLimiter):
     def __init__(self, workers: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
         super().__init__(workers)
         self._clock = clock
-        self._plans: dict[str, tuple[Plan, Quota]] = {}
         self._unders: dict[tuple[str, str], Under] = {}
         self._quotas: dict[Limits, Quota] = {}
         self._counts: OrderedDict[str, Counts] = OrderedDict()
 
     async def admit(self, ctx: RequestContext) -> Permit:
         """Return a permit; raises RateLimited with the time after which the retry passes."""
-        now = self._clock()
+        key = ctx.key
+        under = self._unders.get((key.id, ctx.model.name))
+        if (
+            under is None
+            or under.key is not key
+            or under.account is not ctx.account
+            or under.plan is not ctx.plan
+        ):
+            under = self._under(ctx)
         output = ctx.output_bound
         tokens = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
-        account, key, plan = ctx.account, ctx.key, ctx.plan
-        if plan.scoped or account.limits is not None or key.limits is not None:
-            return self._admit_all(account, key, plan, ctx.model, now, tokens)
-        known = self._plans.get(plan.name)
-        quota = known[1] if known is not None and known[0] is plan else self._of_plan(plan)
-        counts = self._of(account.id, quota, now)
-        if not counts.admits(now, tokens):
-            raise _refusal([counts], [""], now, tokens)
-        return MemoryPermit(self._clock, counts, now, tokens)
+        now = self._clock()
+        slot = now // MINUTE_SLOT
+        for counts, quota in under.counted:
+            if counts.quota is not quota:  # a request under other limits changed or forgot them
+                self._look_up(under, now)
+                return await self.admit(ctx)
+            if counts.slot != slot:
+                counts.turn(slot)
+                self._counts.move_to_end(counts.id)
+            if now < counts.free_at or counts.running >= quota.slots:
+                raise _refusal(under, now, tokens)
+            tpm = quota.tpm
+            if tpm and (used := counts.minute.used) and used + tokens > tpm:
+                raise _refusal(under, now, tokens)
+            if quota.tpd and (used := counts.day.used) and used + tokens > quota.tpd:
+                raise _refusal(under, now, tokens)
+        return MemoryPermit(self._clock, under.counted, tokens, now, slot)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left in this process; counts nothing."""
@@ -77,58 +105,36 @@ class MemoryLimiter(RateLimiter):
         for scope in scopes(plan, account, key):
             quota, counts = self._quota(scope.limits), self._counts.get(scope.id)
             if counts is None:
-                counts = Counts(quota, now)
+                counts = Counts(scope.id, quota, now)
             elif counts.quota is not quota:
                 counts.change(quota, now)
             counts.idle(now)
             found.append(counts)
         return _standing(found, now)
 
-    def _admit_all(
-        self, account: Account, key: Key, plan: Plan, model: Model, now: int, tokens: int
-    ) -> Permit:
-        """Count against all limits of a request, or against none."""
-        under = self._under(account, key, plan, model)
-        counted = [self._of(id_, quota, now) for id_, quota in under.counts]
-        for counts in counted:
-            if not counts.admits(now, tokens):
-                raise _refusal(counted, under.whom, now, tokens)
-        return MemoryPermits(self._clock, counted, now, tokens)
-
-    def _under(self, account: Account, key: Key, plan: Plan, model: Model) -> Under:
-        """Return what such a request counts against; found once while nothing of it changes."""
-        pair = (key.id, model.name)
-        under = self._unders.get(pair)
-        if (
-            under is None
-            or under.key is not key
-            or under.account is not account
-            or under.plan is not plan
-        ):
-            if len(self._unders) >= MOST_COUNTED:
-                self._unders.clear()
-            found = scopes(plan, account, key, model)
-            counts = [(scope.id, self._quota(scope.limits)) for scope in found]
-            under = Under(account, key, plan, counts, [scope.whom for scope in found])
-            self._unders[pair] = under
+    def _under(self, ctx: RequestContext) -> Under:
+        """Find out what such a request counts against, and remember it."""
+        if len(self._unders) >= MOST_COUNTED:
+            self._unders.clear()
+        under = self._unders[ctx.key.id, ctx.model.name] = Under(ctx)
+        self._look_up(under, self._clock())
         return under
+
+    def _look_up(self, under: Under, now: int) -> None:
+        """Find the counts of every scope, and have them counted under its limits."""
+        found = [(scope.id, self._quota(scope.limits)) for scope in under.scopes]
+        under.counted = [(self._of(id_, quota, now), quota) for id_, quota in found]
 
     def _of(self, id_: str, quota: Quota, now: int) -> Counts:
         counts = self._counts.get(id_)
         if counts is None:
             self._forget(now)
-            counts = self._counts[id_] = Counts(quota, now)
+            counts = self._counts[id_] = Counts(id_, quota, now)
             return counts
         self._counts.move_to_end(id_)
         if counts.quota is not quota:
             counts.change(quota, now)
         return counts
-
-    def _of_plan(self, plan: Plan) -> Quota:
-        """Return the quota of an account under a plan, and remember it."""
-        quota = self._quota(Limits(plan.rpm, plan.tpm, plan.tpd, plan.concurrency))
-        self._plans[plan.name] = (plan, quota)
-        return quota
 
     def _quota(self, limits: Limits) -> Quota:
         """Return the one quota of these limits, so that a change shows in its identity."""
@@ -136,8 +142,6 @@ class MemoryLimiter(RateLimiter):
         if quota is None:
             if len(self._quotas) >= MOST_QUOTAS:
                 self._quotas.clear()
-                self._plans.clear()
-                self._unders.clear()
             quota = self._quotas[limits] = Quota(limits, self.workers)
         return quota
 
@@ -151,67 +155,97 @@ class MemoryLimiter(RateLimiter):
             full = len(self._counts) >= MOST_COUNTED
             if counts.running == 0 and (full or counts.idle(now)):
                 del self._counts[id_]
+                counts.quota = FORGOTTEN
             else:
                 self._counts.move_to_end(id_)
 
 
 class MemoryPermit(Permit):
-    """A slot, and tokens charged on an estimate. Closing it again changes nothing."""
+    """Slots, and tokens charged on an estimate, under all limits of a request.
 
-    __slots__ = ("_charged", "_clock", "_counts", "_entries", "standing")
+    Closing it again changes nothing.
+    """
 
-    def __init__(self, clock: Callable[[], int], counts: Counts, now: int, tokens: int) -> None:
-        self._clock = clock
-        self._counts: Counts | None = counts
-        self._charged = tokens
-        self._entries = counts.take(now, tokens)
-        self.standing = counts.left(now)
-
-    async def close(self, usage: Usage | None) -> None:
-        """Return the slot; charge what was used instead of the estimate."""
-        counts, self._counts = self._counts, None
-        if counts is not None:
-            used = 0 if usage is None else usage.total
-            counts.give_back(self._clock, self._entries, self._charged, used)
-
-
-class MemoryPermits(Permit):
-    """Slots and tokens under several limits that were granted together."""
-
-    __slots__ = ("_charged", "_clock", "_taken", "standing")
+    __slots__ = ("_charged", "_clock", "_held", "standing")
 
     def __init__(
-        self, clock: Callable[[], int], counted: list[Counts], now: int, tokens: int
+        self,
+        clock: Callable[[], int],
+        counted: list[tuple[Counts, Quota]],
+        tokens: int,
+        now: int,
+        slot: int,
     ) -> None:
         self._clock = clock
         self._charged = tokens
-        self._taken = [(counts, counts.take(now, tokens)) for counts in counted]
-        self.standing = _standing(counted, now)
+        held: list[tuple[Counts, Entry, Entry]] = []
+        self._held = held
+        fewest = least = NO_SLOTS
+        requests = used_up = None
+        for counts, quota in counted:
+            counts.running += 1
+            interval = quota.interval
+            if interval:
+                free_at, earliest = counts.free_at, now - quota.burst
+                counts.free_at = free_at = (free_at if free_at > earliest else earliest) + interval
+                left = (now - free_at) // interval
+                if left < fewest:
+                    fewest, requests = left, counts
+            minute = day = None
+            tpm = quota.tpm
+            if tpm:
+                window, minute = counts.minute, counts.entry
+                if minute is None:
+                    minute = counts.entry = window.add(slot, tokens)
+                else:
+                    minute[1] += tokens
+                    window.used += tokens
+                left = tpm - window.used
+                if left < least:
+                    least, used_up = left, counts
+            if quota.tpd:
+                day = counts.day.add(slot // DAY_SLOTS, tokens)
+            held.append((counts, minute, day))
+        self.standing = left_of(requests, used_up, now)
 
     async def close(self, usage: Usage | None) -> None:
         """Return all slots; charge what was used instead of the estimate."""
-        taken, self._taken = self._taken, []
-        used = 0 if usage is None else usage.total
-        for counts, entries in taken:
-            counts.give_back(self._clock, entries, self._charged, used)
+        held, self._held = self._held, []
+        more = (0 if usage is None else usage.total) - self._charged
+        now = self._clock() if more > 0 and held else 0
+        for counts, minute, day in held:
+            counts.running -= 1
+            assert counts.running >= 0
+            if more > 0 or day is not None:
+                counts.correct(now, minute, day, more)
+            elif minute is not None and minute[0] >= counts.slot - SLOTS:
+                minute[1] += more
+                counts.minute.used += more
 
 
-def _standing(counted: list[Counts], now: int) -> Standing:
-    """Return what is left under all of these."""
-    standing = counted[0].left(now)
-    for counts in counted[1:]:
-        standing = standing.tightest(counts.left(now))
-    return standing
-
-
-def _refusal(counted: list[Counts], whom: list[str], now: int, tokens: int) -> RateLimited:
+def _refusal(under: Under, now: int, tokens: int) -> RateLimited:
     """Return the error; it names the limit to wait for longest."""
-    waits = zip((counts.wait(now, tokens) for counts in counted), whom, strict=True)
+    slot = now // MINUTE_SLOT
+    for counts, _ in under.counted:
+        counts.turn(slot)
+    waits = (
+        (counts.wait(now, tokens), scope.whom)
+        for (counts, _), scope in zip(under.counted, under.scopes, strict=True)
+    )
     (wait, limit), whose = max(waits)
     # Whole milliseconds, rounded up: a float of seconds may be a nanosecond short.
     retry_after_s = -(-wait // MILLISECOND) / 1000
     return RateLimited(
         f"Rate limit reached{whose}: {limit}. Try again in {retry_after_s:g} seconds.",
         retry_after_s=retry_after_s,
-        standing=_standing(counted, now),
+        standing=_standing([counts for counts, _ in under.counted], now),
     )
+
+
+def _standing(counted: list[Counts], now: int) -> Standing:
+    """Return what is left under all of these."""
+    limited = [counts for counts in counted if counts.quota.interval]
+    requests = min(limited, key=lambda counts: counts.requests_left(now), default=None)
+    limited = [counts for counts in counted if counts.quota.tpm]
+    tokens = min(limited, key=Counts.tokens_left, default=None)
+    return left_of(requests, tokens, now)

@@ -84,7 +84,7 @@ class Api:
     async def _identify(self, call: Call) -> tuple[Identity, Plan]:
         identity = await self._authentication.identify(call.key, call)
         plan = self._admission.plan(identity.account)
-        call.reply.add_headers(self._admission.standing_of(identity).headers())
+        call.reply.add_lines(self._admission.standing_of(identity).lines())
         return identity, plan
 
 

@@ -69,12 +69,12 @@ class Pipeline:
         try:
             ctx = self._understand(endpoint, call, identity)
         except GatewayError:
-            call.reply.add_headers(self._admission.standing_of(identity).headers())
+            call.reply.add_lines(self._admission.standing_of(identity).lines())
             raise
         if self._hooks is not None:
             self._hooks.follow(ctx, call)
         async with self._admission.permit(ctx) as admitted:
-            call.reply.add_headers(admitted.permit.standing.headers())
+            call.reply.add_lines(admitted.permit.standing.lines())
             policy = self._catalogue.policies[ctx.plan.billing]
             charge = Charge(ctx, policy, self._counter, identity.spending)
             if call.idempotency_key is None:

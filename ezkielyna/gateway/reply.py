@@ -73,6 +73,10 @@ class Reply:
         """
         self._headers += header_lines(headers)
 
+    def add_lines(self, lines: str) -> None:
+        """Send these lines of headers, too, each with its line break, as we wrote them."""
+        self._headers += lines
+
     def close_connection(self) -> None:
         """Let the connection end with this answer, and say so."""
         self._closes = True
