@@ -17,6 +17,13 @@ _INSTALL_S = 1800.0
 _PATIENCE_S = 180.0
 _MEASURES = ("plain", "burst", "paced", "first")
 _KEY = "sk-bench"
+_PORTKEY = {
+    "private": True,
+    "dependencies": {"@portkey-ai/gateway": "^1.15.2"},
+    # With later ones, which its own range allows, every stream ends in 500: "TypeError: immutable",
+    # https://github.com/Portkey-AI/gateway/issues/1389. This is the one in its lock file.
+    "overrides": {"@hono/node-server": "1.13.5"},
+}
 
 
 def peers(folder: Path) -> dict[str, Callable[[Stage], list[Subject]]]:
@@ -74,8 +81,12 @@ def portkey(folder: Path, stage: Stage) -> list[Subject]:
         raise Absent("no node and npm on the PATH")
     folder.mkdir(parents=True, exist_ok=True)
     package = folder / "node_modules" / "@portkey-ai" / "gateway"
-    if not package.exists():
-        _install([npm, "install", "--no-fund", "--no-audit", "@portkey-ai/gateway"], folder)
+    wanted, manifest = json.dumps(_PORTKEY), folder / "package.json"
+    if not package.exists() or manifest.read_text() != wanted:
+        for name in ("node_modules", "package-lock.json"):  # npm overrides nothing it has locked
+            _remove(folder / name)
+        manifest.write_text(wanted)
+        _install([npm, "install", "--no-fund", "--no-audit"], folder)
     port = free_port()
     command = [node, str(package / "build" / "start-server.js"), "--headless", f"--port={port}"]
     version = json.loads((package / "package.json").read_text())["version"]
@@ -121,6 +132,13 @@ def _started(
         only=_MEASURES,
     )
     return [subject]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _install(command: Sequence[str], folder: Path | None = None) -> None:
