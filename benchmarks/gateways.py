@@ -109,6 +109,7 @@ class Subject:
     idle_kib: int = 0
     translates: bool = False  # it leads to the upstream's other dialects, too
     probe: str = ""  # a small page of its own
+    alone: bool = True  # its processes serve no other column; of those that share, one is
     headers: tuple[str, ...] = ()
     only: tuple[str, ...] = ()  # the measures to take of it; all when empty
     once: dict[str, list[float]] = field(default_factory=dict)  # figures taken at the start
@@ -217,7 +218,9 @@ def ours(
         )
         if priced:
             one.once["start_s"] = _start_times(stage, program, folder, wire)
-        return [one, replace(one, name=f"{name}, money", prefix="priced", once={})][: 1 + priced]
+            one.alone = False
+            return [one, replace(one, name=f"{name}, money", prefix="priced", once={}, alone=True)]
+        return [one]
 
     return start
 

@@ -24,15 +24,17 @@ _IMAGE = ("--image-kib", "10240")
 class Measure:
     """One kind of load: a way of `load.py`, the script it asks for, and its options.
 
-    `needs` names what a subject must have to be measured so: "translates", "probe", or "".
+    `needs` names what a subject must have to be measured so: "translates", "probe", "alone", or "".
+    One that is taken `once` is taken in the first round, before its processes did anything else.
     """
 
     name: str
     way: str
     script: str
     options: tuple[str, ...] = ()
-    needs: Literal["", "translates", "probe"] = ""
+    needs: Literal["", "translates", "probe", "alone"] = ""
     fire: str = ""
+    once: bool = False
 
     def applies(self, subject: Subject) -> bool:
         """Whether the subject is measured this way."""
@@ -51,7 +53,9 @@ def measures(seconds: float, *, streams: int, idle_streams: int, group: int) -> 
     long = round(2 * seconds) + _SPARE_S
     burst = f"burst-2000-by-{group}"
     many, few = ("--connections", "32"), ("--connections", "16")
+    idle = ("--streams", str(idle_streams))
     return [
+        Measure("memory", "paced", f"paced-1x{long}", idle, "alone", once=True),
         Measure("plain", "closed", "plain", many),
         Measure("burst", "closed", burst, few),
         Measure("nulls", "closed", f"{burst}-nulls", few),
@@ -68,7 +72,6 @@ def measures(seconds: float, *, streams: int, idle_streams: int, group: int) -> 
             ("--streams", str(streams), "--connections", "1"),
             fire=burst,
         ),
-        Measure("memory", "paced", f"paced-1x{long}", ("--streams", str(idle_streams))),
     ]
 
 

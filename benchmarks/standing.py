@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import LOAD_LIMITED
+
 FOLDER = Path(__file__).parent
 REFERENCE = FOLDER / "results" / "reference.json"
 README = FOLDER / "README.md"
@@ -74,13 +76,15 @@ GOALS = (
         "first_p99_ms", 5, 2, unit=" ms", beside="direct", way=operator.sub,
     ),
     Goal("open streams in one process", "memory_streams", 5_000, 10_000, False, "", 0),
-    Goal(
-        "memory an open stream", "memory_kib_stream", 30, 15, unit=" KiB", digits=1, subject=ALONE,
-    ),
+    Goal("memory an open stream", "memory_kib_stream", 30, 15, unit=" KiB", digits=1),
     Goal("worker, idle", "memory_idle_mib", 90, 70, unit=" MiB", digits=1, subject=ALONE),
     Goal(
         "two workers, plain requests/s",
         "plain_requests_s", 1.7, 1.7, False, " times one", 2, "ours, llhttp, 2 workers", ALONE,
+    ),
+    Goal(
+        "uneven load of two workers, the busier over the mean", "plain_balance", 20, 10, unit=" %",
+        digits=1, subject="ours, llhttp, 2 workers",
     ),
     Goal(
         "plain requests/s", "plain_requests_s", 50, 100, False, " times LiteLLM", 0,
@@ -116,6 +120,8 @@ def standing(document: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
         *(row for goal in GOALS if (row := _row(goal, figures, busy))),
     ]
+    if limited := [name for goal in GOALS if (name := _limited(goal, figures))]:
+        lines += ["", f"† {', '.join(dict.fromkeys(limited))}: load-limited, see above."]
     errors = {name: total for name in figures if (total := _errors(figures[name]))}
     told = ", ".join(f"{name} {total:,.0f}" for name, total in errors.items())
     absent = "; ".join(
@@ -140,8 +146,16 @@ def _row(goal: Goal, figures: Figures, busy: bool) -> str:
     text = f"{middle:,.{goal.digits}f}"
     if low != high:
         text += f" ({low:,.{goal.digits}f}…{high:,.{goal.digits}f})"
+    unit = f"{goal.unit} †" if _limited(goal, figures) else goal.unit
     judged = "busy machine" if busy and goal.target and not steady(goal) else verdict(goal, middle)
-    return f"| {goal.title} | {aims[0]} | {aims[1]} | {text}{goal.unit} | {judged} |"
+    return f"| {goal.title} | {aims[0]} | {aims[1]} | {text}{unit} | {judged} |"
+
+
+def _limited(goal: Goal, figures: Figures) -> str:
+    """Return whom a rate is compared with where that one did not use its core; else nothing."""
+    busy = figures.get(goal.beside, {}).get(f"{goal.figure.partition('_')[0]}_busy")
+    rate = goal.figure.endswith(("requests_s", "chunks_s"))
+    return goal.beside if rate and busy and busy["median"] < LOAD_LIMITED else ""
 
 
 def steady(goal: Goal) -> bool:

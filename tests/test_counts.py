@@ -10,6 +10,7 @@ makes the path shorter lowers them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import select
 import socket
 import sys
@@ -36,6 +37,9 @@ LIMITS = {  # Python calls and calls into C
     ("chunk", "tornado"): (32, 52),
 }
 PEAK_KIB = 28
+STREAM_KIB = 24
+STREAMS = 100
+QUESTION = 200 * 1024
 SIZES = 3.1  # the body as it came, what was understood of it, what is sent on
 
 PLAN = {"rpm": 1_000_000, "tpm": 1_000_000_000, "concurrency": 1_000}
@@ -43,6 +47,9 @@ PATIENCE_S = 60.0
 SAMPLES = 60
 WARM = 10
 OFTEN = 0.9
+
+
+Loop = asyncio.AbstractEventLoop
 
 
 class Counting:
@@ -70,10 +77,10 @@ class Counting:
 class Ends:
     """Both ends of a gateway: a client's connection to it, and the upstream it goes to."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, loop: Loop | None = None) -> None:
         self._listener = listener
         self._upstream: socket.socket | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
 
     def connect(self, gateway: RunningGateway) -> None:
         """Open the client's connection."""
@@ -305,3 +312,59 @@ async def test_copies_of_a_large_body(gateways: Gateways) -> None:
     found = await peak_kib(gateways, body, 5) * 1024 / len(body)
     print(f"\na body of 10 MiB: {found:.2f} times its size, at most at a time")
     assert found <= SIZES
+
+
+def opened(gateway: RunningGateway, listener: socket.socket, body: bytes, loop: Loop) -> Ends:
+    """Return the ends of a new stream, through which a few chunks have come."""
+    ends = Ends(listener, loop)
+    ends.connect(gateway)
+    ends.ask(body)
+    ends.upstream.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    for number in range(3):
+        ends.upstream.sendall(framed(chunk({"content": f"~{number}~"})))
+        received_until(ends.client, b"~%d~" % number)
+    ends.at_rest()
+    return ends
+
+
+async def kib_a_stream(gateways: Gateways, body: bytes, streams: int) -> float:
+    """Return the memory of an open stream in KiB, both of its connections included."""
+    with listening() as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with gateways(url, tables={"plans": {"default": PLAN}}, credit="1000") as gateway:
+            loop, flowing = asyncio.get_running_loop(), []
+
+            def run(count: int) -> None:
+                flowing.extend(opened(gateway, listener, body, loop) for _ in range(count))
+
+            await asyncio.to_thread(run, WARM)
+            tracemalloc.start()
+            try:
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+                await asyncio.to_thread(run, streams)
+                gc.collect()
+                grown = tracemalloc.get_traced_memory()[0] - before
+            finally:
+                tracemalloc.stop()
+            for ends in flowing:
+                ends.close()
+    return grown / 1024 / streams
+
+
+async def test_memory_of_an_open_stream(gateways: Gateways) -> None:
+    found = await kib_a_stream(gateways, asking(streamed=True), STREAMS)
+    print(f"\nan open stream: {found:.1f} KiB")
+    assert found <= STREAM_KIB
+
+
+async def test_an_open_stream_keeps_its_question_as_it_came_and_as_understood(
+    gateways: Gateways,
+) -> None:
+    """What was sent on, and the pieces that the body came in, are let go."""
+    body = asking(streamed=True, text="A" * QUESTION)
+    found = await kib_a_stream(gateways, body, STREAMS // 10)
+    print(f"\nan open stream with a question of {QUESTION >> 10} KiB: {found:.1f} KiB")
+    assert found <= 2 * QUESTION / 1024 + STREAM_KIB

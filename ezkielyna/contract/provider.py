@@ -79,7 +79,8 @@ class Exchange(ABC):
     """One request to one upstream and the translation of its answer. Used once.
 
     The core calls either `answer` (plain), or `feed` any number of times and then `close`
-    (streamed, status 200), or `failure` (any other status). `usage` is what the upstream reported
+    (streamed, status 200), or `failure` (any other status). The body of `request` is let go once
+    the first events were handed on. `usage` is what the upstream reported
     so far, in disjoint buckets; None until it did. `price` is set by the core before the first
     call: where the answer shows usage to the client, the exchange writes `cost` beside it. So is
     `created`, the Unix time of the request, for upstreams that send no time of their own.

@@ -183,7 +183,7 @@ class ApiDelegate(HTTPMessageDelegate):
         if self._size > self._router.routes.max_body:
             self._refuse(self._too_large())
             return
-        body = b"".join(self._parts)
+        body, self._parts = b"".join(self._parts), []
         call = Call(self._method, self._path, self._query, self._headers, body, self._reply)
         self._router.run(self._handler, call)
 

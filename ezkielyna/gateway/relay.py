@@ -213,6 +213,9 @@ class StreamRelay:
     def _send(self, data: bytes) -> None:
         if not self.begun:
             self.begun = True
+            if data is not HEARTBEAT:
+                # No other attempt follows, and a stream must not keep a long question twice.
+                self._exchange.request = self._exchange.request._replace(body=b"")
             self._on_begin()
             self._reply.begin(data)
             return

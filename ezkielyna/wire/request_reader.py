@@ -119,6 +119,7 @@ class RequestReader:
             self._refuse(self._too_large_body())
         if b"expect" in seen:
             request.expects_continue = seen[b"expect"].lower() == b"100-continue"
+        self._headers = []  # an answer may take minutes
         self.incoming = request
         self._server.queue.append(request)
 

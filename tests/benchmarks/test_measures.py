@@ -187,6 +187,24 @@ def test_a_busy_machine_judges_cpu_time_and_memory_only() -> None:
     assert judged()[lag] == "stretch"
 
 
+def test_a_rate_beside_one_that_did_not_use_its_core_is_marked() -> None:
+    document: Any = json.loads(json.dumps(reference()))
+    document["figures"]["nginx"]["plain_busy"] = spread(0.4, 0.5, 0.6)
+    rows = standing(document).splitlines()
+    assert any(row.startswith("| plain requests/s | ≥ 0.45") and "nginx † |" in row for row in rows)
+    assert any(row.startswith("† nginx") for row in rows)
+    document["figures"]["nginx"]["plain_busy"] = spread(0.9, 0.95, 1.0)
+    document["figures"]["nginx"]["burst_busy"] = spread(0.9, 0.95, 1.0)
+    assert "† nginx" not in standing(document)
+
+
+def test_memory_of_streams_is_taken_of_one_of_the_columns_that_share_processes() -> None:
+    assert ALL["memory"].applies(Subject("money", "u"))
+    assert not ALL["memory"].applies(Subject("without", "u", alone=False))
+    assert [one.name for one in ALL.values() if one.once] == ["memory"]
+    assert next(iter(ALL)) == "memory"
+
+
 def test_the_readme_shows_the_kept_run() -> None:
     text = README.read_text()
     assert updated(text, reference()) == text, "run `make docs`"

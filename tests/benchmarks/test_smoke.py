@@ -127,7 +127,7 @@ def test_processes_are_started_watched_and_stopped(tmp_path: Path) -> None:
     upstream = Started(line, cores, tmp_path / "log")
     try:
         upstream.wait_listening(port)
-        measure = measures(0.1, streams=5, idle_streams=5, group=8)[0]
+        measure = measures(0.1, streams=5, idle_streams=5, group=8)[1]
         subject = Subject("direct", f"http://127.0.0.1:{port}/v1", pids=family(upstream.pid))
         raw = take(command(measure, subject, 0.1), "", 0.1, sorted(cores))
         assert memory_kib(subject.pids) > 0
@@ -163,7 +163,7 @@ def test_the_table_shows_medians_ratios_and_the_limit_of_the_load() -> None:
 
 
 def test_figures_of_a_failed_run_are_its_errors_only() -> None:
-    measure = measures(1, streams=1, idle_streams=1, group=1)[0]
+    measure = measures(1, streams=1, idle_streams=1, group=1)[1]
     assert figures(measure, {"errors": 1, "error": "x"}, Subject("a", "")) == {"plain_errors": 1.0}
 
 

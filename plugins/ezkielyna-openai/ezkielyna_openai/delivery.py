@@ -17,6 +17,10 @@ from ezkielyna import Delivered
 
 FOLD_BYTES = 1024 * 1024
 
+MAX_PARTS = 64
+"""So many texts are joined into one: a slow stream would have more memory in objects than in
+text."""
+
 _CHAT = {
     b"content": "text",
     b"refusal": "text",
@@ -62,7 +66,10 @@ class Delivery:
             strings = _STRINGS[name].findall(joined)
             if strings:
                 text = _joined(strings)
-                self._parts[kind].append(text)
+                parts = self._parts[kind]
+                parts.append(text)
+                if len(parts) >= MAX_PARTS:
+                    parts[:] = ["".join(parts)]
                 self.characters += len(text)
 
     @property
