@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,45 +19,12 @@ from ezkielyna.storage.database import Database
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.history import ended, settled
-from ezkielyna.testing.lab import Line, post
+from ezkielyna.testing.lab import post
+from ezkielyna.testing.live import PATIENCE_S, events, until
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering
-from ezkielyna.testing.visitor import SESSION, Visitor, logged_in
+from ezkielyna.testing.visitor import Visitor, logged_in
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
-PATIENCE_S = 30.0
-
-
-@asynccontextmanager
-async def events(url: str, visitor: Visitor) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-    """Open the stream and give its events, each with `_at`, the time of its arrival."""
-    async with asyncio.timeout(PATIENCE_S), await Line.open(url) as line:
-        cookie = f"{SESSION}={visitor.cookies[SESSION]}"
-        line.writer.write(
-            f"GET /live/events HTTP/1.1\r\nHost: lab\r\nCookie: {cookie}\r\n\r\n".encode()
-        )
-        head = await line.head()
-        assert head.status == 200, head
-        assert head.headers["content-type"] == "text/event-stream"
-
-        async def read() -> AsyncIterator[dict[str, Any]]:
-            rest = b""
-            async for chunk in line.chunks():
-                *whole, rest = (rest + chunk).split(b"\n\n")
-                for event in whole:
-                    if event.startswith(b"event: live\ndata: "):
-                        data = event.partition(b"data: ")[2]
-                        yield {**orjson.loads(data), "_at": time.monotonic()}
-
-        yield read()
-
-
-async def until(
-    source: AsyncIterator[dict[str, Any]], fits: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any]:
-    async for event in source:
-        if fits(event):
-            return event
-    raise AssertionError("the stream ended")
 
 
 async def test_a_call_appears_with_its_numbers(gateways: Gateways) -> None:

@@ -148,13 +148,19 @@ async def test_a_message_is_answered_with_its_cost(gateways: Gateways, browser: 
             assert '"cost":' in await run("sh", "-c", code["curl"], key=gateway.key)
 
 
-async def test_escape_stops(gateways: Gateways, browser: Browser) -> None:
+@pytest.mark.parametrize("by", ["button", "Escape"])
+async def test_an_answer_is_stopped(gateways: Gateways, browser: Browser, by: str) -> None:
+    """The page stops, and the upstream is left: what was delivered is billed as cut."""
+
     async def walk(page: Any) -> None:
         await page.goto(f"{gateway.url}/playground")
         await page.get_by_label("Message", exact=True).fill("Tell me everything")
         await page.get_by_role("button", name="Send").click()
         await page.get_by_text("Answering…").wait_for()
-        await page.keyboard.press("Escape")
+        if by == "button":
+            await page.get_by_role("button", name="Stop").click()
+        else:
+            await page.keyboard.press("Escape")
         await page.get_by_text("Stopped.").wait_for()
         assert await page.get_by_role("button", name="Stop").is_hidden()
         assert await page.locator(".turn.assistant p").inner_text()
@@ -162,6 +168,10 @@ async def test_escape_stops(gateways: Gateways, browser: Browser) -> None:
     async with gateways(tables=SLOW) as gateway:
         ann = await logged_in(gateway)
         await browser.visit(walk, url=gateway.url, cookies=ann.cookies)
+        async with asyncio.timeout(60):
+            while (cut := await gateway.database["usage"].find_one({})) is None:
+                await asyncio.sleep(0.05)
+    assert cut["outcome"] == "client_gone"
 
 
 async def test_without_money_the_draft_is_kept(gateways: Gateways, browser: Browser) -> None:

@@ -54,6 +54,7 @@ class Activity(AccountPage):
             "activity.html",
             title="Activity",
             styles=("charts.css",),
+            scripts=("live.js", "drawer.js"),
             asked=asked,
             wanted=wanted,
             filtered=bool(wanted or any(asked.values())),

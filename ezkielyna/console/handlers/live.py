@@ -19,12 +19,16 @@ from ezkielyna.console.page import AccountPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.ledger.live import Feed
 from ezkielyna.ledger.window import MINUTE_S, QUARTER_S, Finished, Rates
+from ezkielyna.storage.errors import StorageAway
 
 EVENT_S = 1.0
 """At most one event in this time."""
 
 SILENCE_S = 15.0
 CHECK_S = 30.0
+BALANCE_S = 2.0
+"""The balance is read this often where requests end, else every `CHECK_S`."""
+
 SHOWN = 20
 MOST_VIEWERS = 20
 """Streams of one account in one process."""
@@ -41,7 +45,7 @@ class LivePage(AccountPage):
             "live.html",
             title="Live",
             styles=("charts.css",),
-            scripts=("live.js",),
+            scripts=("live.js", "drawer.js"),
             spans=(("minute", "Last 60 seconds"), ("quarter", "Last 15 minutes")),
         )
 
@@ -79,7 +83,8 @@ class Events(AccountPage):
                 return
 
     async def _send_for_ever(self, feed: Feed, names: Mapping[str, str]) -> None:
-        seen = max(0, feed.window.total - SHOWN // 2)
+        seen = counted = max(0, feed.window.total - SHOWN // 2)
+        balance, looked_at = money(self.account.balance), time.monotonic()
         sent: bytes = b""
         sent_at, checked_at = float("-inf"), time.monotonic()
         self.write(b"retry: 2000\n\n")
@@ -87,8 +92,11 @@ class Events(AccountPage):
         while not self._left and self.console.obstacle() != "draining":
             event = snapshot(feed, seen, names, time.time())
             seen = feed.window.total
-            body = orjson.dumps(event)
             now = time.monotonic()
+            if now - looked_at > (CHECK_S if counted == seen else BALANCE_S):
+                balance, looked_at, counted = await self._balance(balance), now, seen
+            event["numbers"]["balance"] = balance
+            body = orjson.dumps(event)
             if body != sent or now - sent_at > SILENCE_S:
                 sent, sent_at = orjson.dumps({**event, "finished": []}), now
                 self.write(b"event: live\ndata: " + body + b"\n\n")
@@ -100,6 +108,14 @@ class Events(AccountPage):
                     return
             await _something_new(feed, seen)
             await asyncio.sleep(max(0.0, sent_at + EVENT_S - time.monotonic()))
+
+    async def _balance(self, known: str) -> str:
+        """Return what the account has; what is known, while the database is away."""
+        try:
+            account = await self.console.accounts.by_id(self.account.id)
+        except StorageAway:
+            return known
+        return money(account.balance)
 
     async def _still_logged_in(self) -> bool:
         token = self.get_cookie(self.console.cookies.session) or ""

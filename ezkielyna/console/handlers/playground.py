@@ -28,7 +28,7 @@ class Playground(AccountPage):
             "playground.html",
             title="Playground",
             models=models,
-            scripts=("tabs.js", "playground.js"),
+            scripts=("live.js", "tabs.js", "playground.js"),
             styles=("playground.css",),
         )
 

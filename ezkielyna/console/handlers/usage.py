@@ -61,7 +61,7 @@ class Usage(AccountPage):
             "usage.html",
             title="Usage",
             styles=("charts.css",),
-            scripts=("usage.js",),
+            scripts=("live.js", "usage.js"),
             asked=asked,
             period=period,
             span=span(period),

@@ -1,4 +1,4 @@
-// Keys: a new one is forgotten by the history, names are changed in the list, / goes to the search.
+// Keys: a new one is forgotten by the history, names are changed in the list.
 
 const fresh = document.getElementById("new-key");
 if (fresh) {
@@ -29,11 +29,3 @@ for (const button of document.querySelectorAll("button[data-renames]")) {
     });
   });
 }
-
-const search = document.getElementById("search");
-addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select, dialog");
-  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || !search) return;
-  event.preventDefault();
-  search.focus();
-});

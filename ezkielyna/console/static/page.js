@@ -20,22 +20,21 @@ if (toggle) {
   });
 }
 
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  if (!navigator.clipboard) break;
-  button.hidden = false;
+for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = !navigator.clipboard;
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
   const says = button.querySelector("span");
-  button.addEventListener("click", async () => {
-    const source = document.getElementById(button.dataset.copy);
-    try {
-      await navigator.clipboard.writeText(source.value ?? source.textContent);
-      says.textContent = "Copied";
-    } catch {
-      says.textContent = "Press Ctrl+C";
-      getSelection().selectAllChildren(source);
-    }
-    setTimeout(() => (says.textContent = "Copy"), 2000);
-  });
-}
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    says.textContent = "Copied";
+  } catch {
+    says.textContent = "Press Ctrl+C";
+    getSelection().selectAllChildren(source);
+  }
+  setTimeout(() => (says.textContent = "Copy"), 2000);
+});
 
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 for (const time of document.querySelectorAll("time[datetime]")) {
