@@ -191,14 +191,14 @@ async def _suspend(setup: Setup, email: str) -> AccountRecord:
     from ezkielyna.storage.accounts import Accounts
 
     async with setup.storage() as database:
-        return await Accounts(database).suspend(email)
+        return await Accounts(database).suspend(email, by=BY)
 
 
 async def _resume(setup: Setup, email: str) -> AccountRecord:
     from ezkielyna.storage.accounts import Accounts
 
     async with setup.storage() as database:
-        return await Accounts(database).resume(email)
+        return await Accounts(database).resume(email, by=BY)
 
 
 async def _credit(

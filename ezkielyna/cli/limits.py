@@ -130,7 +130,7 @@ async def _of_account(
         record = await accounts.by_email(email)
         if change or clear:
             override = changed(None if clear else record.limits, change, model)
-            record = await accounts.set_limits(email, override)
+            record = await accounts.set_limits(email, override, by=BY)
         return record.limits, record.plan
 
 

@@ -166,6 +166,9 @@ class PaymentMethod(ABC):
     pretends: ClassVar[bool] = False
     """True where no real money comes in: the billing page says so, and `check` warns."""
 
+    lasts_s: ClassVar[float | None] = None
+    """How long an order can be paid, in seconds: it fails then. None where the provider tells."""
+
     class Settings(PaymentSettings):
         """The settings of this kind; `extra="forbid"` names a misspelt key at start-up."""
 

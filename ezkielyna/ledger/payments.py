@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ezkielyna.contract.money import Nano, usd
 from ezkielyna.contract.payment import (
@@ -36,6 +36,8 @@ from ezkielyna.storage.payments import Notes, Payment, Refund
 CURRENCY = "usd"
 COLLECT_S = 30.0
 """How often refunds that are owed are looked for; leased money comes back within seconds."""
+
+ABANDONED = "It was not paid in time."
 
 Step = Callable[[Payment], Payment]
 """What a payment becomes; may run more than once, so it has no other effects."""
@@ -146,6 +148,15 @@ class Payments:
         """Take what is owed, from all accounts or one, as far as money is free."""
         for payment_id in await stored.indebted(self._database, account):
             await self._transact(payment_id, lambda payment: payment)
+
+    async def give_up(self, now: datetime) -> None:
+        """Let orders fail that can be paid no longer; one that is paid all the same is credited."""
+        for name, method in self.methods.items():
+            if method.lasts_s is None:
+                continue
+            before = now - timedelta(seconds=method.lasts_s)
+            for payment_id in await stored.unfinished(self._database, name, before):
+                await self._transact(payment_id, _failing(ABANDONED))
 
     async def _redeemed(self, account: AccountRecord, payment: Payment) -> str:
         entry = f"top-up:{payment.kind}:{payment.payment_id}"
@@ -263,8 +274,9 @@ class Payments:
             await asyncio.sleep(COLLECT_S)
             try:
                 await self.collect()
+                await self.give_up(datetime.now(UTC))
             except StorageError as error:
-                log.info("refunds that are owed are not collected yet: %s", error)
+                log.info("payments are not looked after: %s", error)
 
 
 def _going(way: Continuation) -> Step:

@@ -19,6 +19,7 @@ from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Duplicate, Invalid, Missing
 from ezkielyna.storage.keyformat import identifier
 from ezkielyna.storage.overrides import document_of, override_of
+from ezkielyna.storage.trail import note
 
 PAGE = 500
 LONGEST_EMAIL = 254
@@ -142,25 +143,37 @@ class Accounts:
                 return
             after = records[-1].email
 
-    async def suspend(self, email: str) -> AccountRecord:
+    async def suspend(self, email: str, *, by: str = "") -> AccountRecord:
         """Stop an account: its keys are refused everywhere within seconds. Raises Missing."""
-        return await self._set(email, {"status": "suspended"})
+        return await self._set(email, {"status": "suspended"}, "account-suspended", by)
 
-    async def resume(self, email: str) -> AccountRecord:
+    async def resume(self, email: str, *, by: str = "") -> AccountRecord:
         """Let a suspended account go on. Raises Missing."""
-        return await self._set(email, {"status": "active"})
+        return await self._set(email, {"status": "active"}, "account-resumed", by)
 
-    async def set_limits(self, email: str, limits: Override | None) -> AccountRecord:
+    async def set_limits(
+        self, email: str, limits: Override | None, *, by: str = ""
+    ) -> AccountRecord:
         """Override the plan's limits for an account, in force within seconds. Raises Missing."""
-        return await self._set(email, {"limits": document_of(limits)})
+        return await self._set(email, {"limits": document_of(limits)}, "account-limited", by)
 
-    async def _set(self, email: str, changes: Document) -> AccountRecord:
+    async def _set(self, email: str, changes: Document, act: str, by: str) -> AccountRecord:
+        """Change an account and leave a step of the trail, both or neither; none where it is so."""
         address = normalised(email)
-        updated = await self._accounts.update_one(
-            {"email": address}, {"$set": changes, "$inc": {"version": 1}}
-        )
-        if updated.matched_count == 0:
-            raise Missing(f"there is no account {address}")
+
+        async def work(session: Session) -> None:
+            changed = await self._accounts.find_one_and_update(
+                {"email": address},
+                {"$set": changes, "$inc": {"version": 1}},
+                before=True,
+                session=session,
+            )
+            if changed is None:
+                raise Missing(f"there is no account {address}")
+            if any(changed.get(name) != value for name, value in changes.items()):
+                await note(self._database, changed["_id"], act, by=by, session=session)
+
+        await self._database.transaction(work)
         return await self.by_email(address)
 
     async def _one(self, query: Document, sought: str) -> AccountRecord:

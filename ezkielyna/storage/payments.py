@@ -109,6 +109,12 @@ async def indebted(database: Database, account: str = "") -> list[str]:
     return [found["_id"] async for found in database["payments"].find(query, {"_id": 1})]
 
 
+async def unfinished(database: Database, method: str, before: datetime) -> list[str]:
+    """Return the ids of a method's payments that were ordered before a moment and still wait."""
+    query = {"state": "processing", "created_at": {"$lt": before}, "method": method}
+    return [found["_id"] async for found in database["payments"].find(query, {"_id": 1})]
+
+
 async def available(database: Database, account: str, session: Session) -> Nano:
     """Return what an account has free, as the transaction sees it."""
     found = await database["accounts"].find_one({"_id": account}, {"available": 1}, session=session)

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 10
+VERSION = 11
 OLDEST = 1
 """From this version on, versions differ by additions only: `prepare` brings them up to date."""
 
@@ -95,7 +95,10 @@ SHAPES: Mapping[str, _Shape] = {
             "amount": LONG,
             "at": DATE,
         },
-        indexes=(IndexModel([("account", ASCENDING), ("at", ASCENDING)]),),
+        indexes=(
+            IndexModel([("account", ASCENDING), ("at", ASCENDING)]),
+            IndexModel([("account", ASCENDING), ("kind", ASCENDING), ("at", ASCENDING)]),
+        ),
     ),
     "batches": _Shape(
         required={"_id": TEXT},
@@ -171,6 +174,7 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(
             IndexModel([("account", ASCENDING), ("created_at", ASCENDING)]),
             IndexModel([("owed", ASCENDING)], sparse=True),
+            IndexModel([("state", ASCENDING), ("created_at", ASCENDING)]),
         ),
     ),
     "payment_notes": _Shape(required={"_id": TEXT, "at": DATE}),

@@ -65,10 +65,10 @@ async def read(
         Step(found["at"], found["act"], found["by"], found.get("about", ""))
         async for found in database["trail"].find(query, sort=newest, limit=limit)
     ]
-    moved = {**query, "kind": {"$in": list(BY_HAND)}}
-    async for entry in database["ledger"].find(moved, sort=newest, limit=limit):
-        about = entry.get("note", "") or entry["reference"]
-        steps.append(
-            Step(entry["at"], entry["kind"], entry.get("by", ""), about, int(entry["amount"]))
-        )
+    # Kind by kind: one index answers in order, however many settlements lie in between.
+    for kind in BY_HAND:
+        moved = {**query, "kind": kind}
+        async for entry in database["ledger"].find(moved, sort=newest, limit=limit):
+            about = entry.get("note", "") or entry["reference"]
+            steps.append(Step(entry["at"], kind, entry.get("by", ""), about, int(entry["amount"])))
     return sorted(steps, key=lambda step: step.at, reverse=True)[:limit]

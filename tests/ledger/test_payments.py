@@ -200,6 +200,28 @@ async def test_a_refund_of_spent_money_is_owed_and_taken_when_there_is_some(
     assert await balance(database) == 5 * DOLLAR
 
 
+async def test_an_order_that_nobody_pays_is_given_up_and_still_credited_when_paid(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await ann(database)
+    now = datetime.now(UTC)
+    async with desk(database) as payments:
+        payment = await ordered(payments, account)
+        await payments.give_up(now + timedelta(days=900))
+        assert (await stored.read(database, payment.id)).state == "processing", "as it may last"
+        monkeypatch.setattr(Lab, "lasts_s", 3600.0)
+        await payments.give_up(now + timedelta(minutes=59))
+        assert (await stored.read(database, payment.id)).state == "processing"
+        await payments.give_up(now + timedelta(minutes=61))
+        given_up = await stored.read(database, payment.id)
+        assert (given_up.state, given_up.reason) == ("failed", "It was not paid in time.")
+        await told(payments, said(payment))
+        assert (await stored.read(database, payment.id)).state == "paid"
+        await payments.give_up(now + timedelta(days=900))
+        assert (await stored.read(database, payment.id)).state == "paid"
+    assert await balance(database) == 11 * DOLLAR
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -7,12 +7,14 @@ import asyncio
 import pytest
 from bson import Int64
 
+from ezkielyna.contract.limits import Override
 from ezkielyna.contract.money import MAX_NANO, nano
 from ezkielyna.storage import accounts as module
 from ezkielyna.storage.accounts import Accounts, normalised
 from ezkielyna.storage.credits import credit
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Conflict, Duplicate, Invalid, Missing, Overdrawn
+from ezkielyna.storage.trail import read
 
 
 async def entries(database: Database) -> dict[str, int]:
@@ -64,11 +66,38 @@ def test_what_is_no_email_is_refused(email: str) -> None:
 async def test_a_suspended_account_resumes(database: Database) -> None:
     accounts = Accounts(database)
     made = await accounts.create("a@example.org", "default")
-    assert (await accounts.suspend("A@example.org")).status == "suspended"
+    assert (await accounts.suspend("A@example.org", by="ann")).status == "suspended"
     assert (await accounts.resume("a@example.org")).status == "active"
     document = await database["accounts"].find_one({"_id": made.id})
     assert document is not None
     assert document["version"] == 3
+    steps = await read(database, made.id)
+    assert [(step.act, step.by) for step in steps] == [
+        ("account-resumed", "unknown"),
+        ("account-suspended", "ann"),
+    ]
+
+
+async def test_limits_of_an_account_leave_a_step_where_they_change(database: Database) -> None:
+    accounts = Accounts(database)
+    made = await accounts.create("a@example.org", "default")
+    for override in (Override(rpm=5), Override(rpm=5), None):
+        changed = await accounts.set_limits(made.email, override, by="ann")
+        assert changed.limits == override
+    assert [step.act for step in await read(database, made.id)] == ["account-limited"] * 2
+    with pytest.raises(Missing):
+        await accounts.set_limits("nobody@example.org", None, by="ann")
+    assert await database["trail"].count_documents({}) == 2
+
+
+async def test_the_trail_finds_money_by_an_index(database: Database) -> None:
+    """However many settlements lie between two credits."""
+    made = await Accounts(database).create("a@example.org", "default", credit=nano("5"))
+    [step] = await read(database, made.id)
+    assert (step.act, step.amount) == ("credit", nano("5"))
+    find = {"find": "ledger", "filter": {"account": made.id, "kind": "credit"}, "sort": {"at": -1}}
+    told = await database.command({"explain": find})
+    assert "{'account': 1, 'kind': 1, 'at': 1}" in str(told["queryPlanner"]["winningPlan"])
 
 
 async def test_unknown_accounts_are_missing(database: Database) -> None:

@@ -21,10 +21,14 @@ FLUSH_BYTES = 64 * 1024
 
 ACTS = {
     "account-closed": "Account closed",
+    "account-limited": "Limits of the account changed",
+    "account-resumed": "Account resumed",
+    "account-suspended": "Account suspended",
     "correction": "Correction",
     "credit": "Credit",
     "email-verified": "E-mail address verified",
     "key-created": "Key created",
+    "key-limited": "Limits of a key changed",
     "key-renamed": "Key renamed",
     "key-revoked": "Key revoked",
     "password-changed": "Password changed",

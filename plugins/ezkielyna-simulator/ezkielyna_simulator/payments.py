@@ -25,7 +25,6 @@ OUTCOMES: Mapping[str, PaymentState] = {
 }
 """What a button sends, and what it means."""
 
-
 STALE_S = 24 * 3600
 """How long the form of an order can be sent, in seconds."""
 
@@ -44,6 +43,7 @@ class TestPayments(PaymentMethod):
     kind = "test"
     title = "Test payment"
     pretends = True
+    lasts_s = STALE_S
 
     async def start(self, order: Order) -> Continuation | PaymentEvent:
         """Return the form; the same order has the same payment."""
