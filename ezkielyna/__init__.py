@@ -1,131 +1,30 @@
-"""Ezkielyna: an OpenAI-compatible LLM gateway. What is exported here is the contract of plugins."""
+"""Ezkielyna: an OpenAI-compatible LLM gateway. What is exported here is the contract of plugins.
 
-from ezkielyna.contract.billing import BillingPolicy, BillingSettings
-from ezkielyna.contract.context import (
-    Account,
-    Answer,
-    Ended,
-    Gateway,
-    Key,
-    Model,
-    Plan,
-    RequestContext,
-    Route,
-    Watcher,
-)
-from ezkielyna.contract.errors import (
-    GatewayError,
-    InvalidRequest,
-    RateLimited,
-    Unsupported,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from ezkielyna.contract.hookspecs import hookimpl
-from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
-from ezkielyna.contract.limits import Limits, Override, Scope, scopes
-from ezkielyna.contract.money import Bill, BillLine, Nano, Price, nano, usd, usd_json
-from ezkielyna.contract.pages import ConsolePage, Visit
-from ezkielyna.contract.payment import (
-    Button,
-    Continuation,
-    Desk,
-    Order,
-    PaymentEvent,
-    PaymentMethod,
-    PaymentRefused,
-    PaymentSettings,
-    PaymentState,
-)
-from ezkielyna.contract.plugin import CONTRACT_VERSION, Plugin, PluginSettings
-from ezkielyna.contract.provider import (
-    Delivered,
-    Exchange,
-    Headers,
-    Provider,
-    ProviderSettings,
-    TimeLimits,
-    UpstreamRequest,
-)
-from ezkielyna.contract.requests import (
-    ApiRequest,
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    ImageRequest,
-    Media,
-)
-from ezkielyna.contract.usage import Bucket, Usage, chat_usage
-from ezkielyna.contract.window import Window
-from ezkielyna.wire.sse import Event, EventReader
+The names are those of `ezkielyna.exports`, which is imported when the first of them is asked for:
+a command that needs none of them starts without the contract and pydantic.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ezkielyna.exports import *  # noqa: F403 - its `__all__` says which
+    from ezkielyna.exports import __all__ as __all__
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CONTRACT_VERSION",
-    "Account",
-    "Answer",
-    "ApiRequest",
-    "Bill",
-    "BillLine",
-    "BillingPolicy",
-    "BillingSettings",
-    "Bucket",
-    "Button",
-    "ChatRequest",
-    "CompletionRequest",
-    "ConsolePage",
-    "Continuation",
-    "Delivered",
-    "Desk",
-    "EmbeddingRequest",
-    "Ended",
-    "Event",
-    "EventReader",
-    "Exchange",
-    "Gateway",
-    "GatewayError",
-    "Headers",
-    "ImageRequest",
-    "InvalidRequest",
-    "Key",
-    "Limits",
-    "Media",
-    "Model",
-    "Nano",
-    "Order",
-    "Override",
-    "PaymentEvent",
-    "PaymentMethod",
-    "PaymentRefused",
-    "PaymentSettings",
-    "PaymentState",
-    "Permit",
-    "Plan",
-    "Plugin",
-    "PluginSettings",
-    "Price",
-    "Provider",
-    "ProviderSettings",
-    "RateLimited",
-    "RateLimiter",
-    "RequestContext",
-    "Route",
-    "Scope",
-    "Standing",
-    "TimeLimits",
-    "Unsupported",
-    "UpstreamError",
-    "UpstreamRequest",
-    "UpstreamTimeout",
-    "Usage",
-    "Visit",
-    "Watcher",
-    "Window",
-    "chat_usage",
-    "hookimpl",
-    "nano",
-    "scopes",
-    "usd",
-    "usd_json",
-]
+if not TYPE_CHECKING:  # type checkers would believe that it answers for every name
+
+    def __getattr__(name: str) -> object:
+        """Return an exported name, which is an ordinary one of this module from then on."""
+        from importlib import import_module
+
+        if not name.startswith("_") or name == "__all__":
+            exports = import_module("ezkielyna.exports")
+            if name in exports.__all__ or name == "__all__":
+                globals()[name] = getattr(exports, name)
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """Return every name, also of those that nobody asked for yet."""
+        return sorted({*globals(), *__getattr__("__all__")})

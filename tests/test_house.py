@@ -30,6 +30,7 @@ LAYERS = {
     "defaults": 1,
     "mail": 1,
     "throttle": 1,
+    "exports": 2,
     "dialect": 2,
     "ledger": 2,
     "bench": 2,

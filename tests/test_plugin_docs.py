@@ -89,6 +89,20 @@ def test_every_public_name_is_described() -> None:
         assert first_line(name).endswith((".", "`.")), name
 
 
+def test_names_are_looked_up_when_they_are_asked_for() -> None:
+    """Once a name was asked for it is an ordinary one; what is no name is refused as ever."""
+    assert set(ezkielyna.__all__) <= set(dir(ezkielyna))
+    for name in ezkielyna.__all__:
+        assert getattr(ezkielyna, name) is vars(ezkielyna)[name]
+    everything: dict[str, object] = {}
+    exec("from ezkielyna import *", everything)
+    assert set(ezkielyna.__all__) <= set(everything)
+    with pytest.raises(AttributeError, match="module 'ezkielyna' has no attribute 'Providr'"):
+        _ = ezkielyna.Providr  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'Providr' from 'ezkielyna'"):
+        exec("from ezkielyna import Providr")
+
+
 def test_every_kind_of_the_kit_is_described() -> None:
     from ezkielyna import testing
 

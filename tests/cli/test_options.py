@@ -17,6 +17,7 @@ from ezkielyna.cli.options import Chosen, Setup, command_options, run
 from ezkielyna.contract.errors import Unavailable
 from ezkielyna.contract.money import nano
 from ezkielyna.storage.errors import StorageAway
+from ezkielyna.testing.processes import clean_environment
 
 
 def invoke(
@@ -159,18 +160,33 @@ def test_the_version_is_the_packages() -> None:
     assert invoke(main, "--version").stdout.startswith("main ")
 
 
-def test_help_imports_no_room() -> None:
-    """What makes `--help` quick: no server, no driver, no console."""
-    heavy = ("tornado", "motor", "pymongo", "pluggy", "rich", "asyncio", "ezkielyna.storage")
+HEAVY = (
+    "pydantic", "pydantic_core", "tornado", "motor", "pymongo", "bson", "pluggy", "httptools",
+    "uvloop", "asyncio", "ssl", "structlog", "rich", "argon2", "markdown_it", "tiktoken",
+    "ezkielyna.exports", "ezkielyna.contract.requests", "ezkielyna.settings", "ezkielyna.storage",
+)  # fmt: skip
+
+
+def test_help_imports_no_room(tmp_path: Path) -> None:
+    """What makes `--help` and `plugins new` quick: no contract, no server, no driver."""
     check = (
-        "import sys; before = set(sys.modules); import ezkielyna; given = set(sys.modules);"
-        "import ezkielyna.cli.main;"
-        f"print([name for name in {heavy} if name in set(sys.modules) - given])"
+        "import sys, ezkielyna\n"
+        "from ezkielyna.cli.main import COMMANDS, main\n"
+        "helps = [[], *([command] for command in COMMANDS)]\n"
+        "new = ['plugins', 'new', 'quick', '--kind', 'provider', '--into', sys.argv[1]]\n"
+        "for words in [*([*words, '--help'] for words in helps), new]:\n"
+        "    main(words, standalone_mode=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     result = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+        [sys.executable, "-c", check, str(tmp_path)],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert result.stdout.strip() == "[]"
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_it_is_a_module_too() -> None:
