@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from ezkielyna.testing.fixtures import io_loop
+from ezkielyna.testing.tally import TABLE
 
 __all__ = ["io_loop"]  # a conftest's fixture wins over a plugin's: pytest-tornasync's is replaced
 
@@ -27,3 +29,12 @@ def _has_room(folder: Path) -> bool:
 # Databases and journals sync what they write. A run's files end with it, so they need no disk.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(IN_MEMORY):
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show which recordings were replayed and which were left out."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, table in report.user_properties if report.when == "call" else ():
+            if name == TABLE:
+                terminalreporter.section(f"{TABLE}: {report.nodeid}")
+                terminalreporter.write_line(str(table))

@@ -11,7 +11,6 @@ from ezkielyna.dialect.chat import EFFORTS, HINTS, READ, REFUSED, Abilities, Cha
 from ezkielyna.dialect.exchange import ChatExchange, PlainExchange
 from ezkielyna.dialect.failures import (
     CUT,
-    RPC_STATUS,
     UNREADABLE,
     failed,
     out_of_quota,
@@ -26,6 +25,7 @@ from ezkielyna.dialect.media import (
     texts_of,
 )
 from ezkielyna.dialect.messages import Call, Part, Turn, addresses, append, conversation, parts_of
+from ezkielyna.dialect.pieces import put
 from ezkielyna.dialect.reading import (
     Json,
     count,
@@ -43,6 +43,7 @@ from ezkielyna.dialect.reading import (
     unsupported,
     word,
 )
+from ezkielyna.dialect.rpc import RPC_STATUS, rpc_quotas, rpc_reasons, rpc_wait_s
 from ezkielyna.dialect.schemas import closed, compilable, object_schema, takes_nothing
 from ezkielyna.dialect.telling import (
     Choice,
@@ -105,8 +106,12 @@ __all__ = [
     "objects",
     "out_of_quota",
     "parts_of",
+    "put",
     "reported",
     "retry_after_s",
+    "rpc_quotas",
+    "rpc_reasons",
+    "rpc_wait_s",
     "scored_token",
     "shown_usage",
     "table",

@@ -7,29 +7,13 @@ from __future__ import annotations
 
 import math
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any
 
 from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.contract.provider import Headers
 from ezkielyna.dialect.reading import Json, mapping, objects
 
 UNREADABLE = "The upstream sent an answer that cannot be read."
-RPC_STATUS: Final = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "INTERNAL": 500,
-    "UNKNOWN": 500,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
-"""The HTTP status of each word for a status of gRPC, which some upstreams use over HTTP too."""
-
 CUT = "The upstream ended its answer before it was complete."
 
 

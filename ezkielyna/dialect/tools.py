@@ -40,6 +40,12 @@ class Tool:
     where: str
     given: Json
 
+    @property
+    def head(self) -> Json:
+        """Name and description, as most dialects write them."""
+        known = {} if self.description is None else {"description": self.description}
+        return {"name": self.name, **known}
+
 
 class Tools:
     """The tools of a request: `declared`, with different names, and the choice among them.

@@ -7,8 +7,6 @@ plugin: the request that means the recorded one, and what the recorded answer sa
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +17,7 @@ from ezkielyna.testing.player import Player
 from ezkielyna.testing.recordings import Recording
 from ezkielyna.testing.said import RATES, Said, of_completion, of_stream
 from ezkielyna.testing.scripted import ScriptedUpstream
+from ezkielyna.testing.tally import Tally
 
 Document = dict[str, Any]
 
@@ -52,27 +51,6 @@ class Dialect(Protocol):
         """Return the status that a client should get."""
 
 
-class Tally:
-    """What was replayed; `print` it where people see it."""
-
-    def __init__(self) -> None:
-        self.answers: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
-        self.unsaid: dict[str, str] = {}
-        """Pairs whose request OpenAI's dialect cannot say, and why; their answers count."""
-        self.wrong: list[str] = []
-
-    def print(self, out: Callable[..., None], left_out: dict[str, str]) -> None:
-        """Print the pairs by feature, and what was left out."""
-        out(f"\n{'pairs by feature':44}{'answers':>9}{'requests':>9}")
-        for feature, count in sorted(self.answers.items()):
-            out(f"{feature:44}{count:9}{self.requests[feature]:9}")
-        for identifier, reason in left_out.items():
-            out(f"left out: {identifier}: {reason}")
-        for reason, count in Counter(self.unsaid.values()).items():
-            out(f"requests without a counterpart: {count}: {reason}")
-
-
 class SdkReplay:
     """Asks a gateway with the official SDK while a player plays the upstream."""
 
@@ -102,12 +80,10 @@ class SdkReplay:
                 said.tokens = {}  # what the upstream did not count the core did
             if difference := said.differs(expected):
                 self.tally.wrong.append(f"{recording.id}: {difference}")
-        features = {*recording.covers, f"mode:{recording.mode}", "every pair"}
-        self.tally.answers.update(features)
+        self.tally.count(recording, request=compared)
         if compared:
             sent = orjson.loads(recording.request.body or b"{}")
             self._note(recording, dialect.normal(self.player.asked), dialect.normal(sent))
-            self.tally.requests.update(features)
 
     def _request(
         self, recording: Recording, dialect: Dialect, streamed: bool
@@ -150,7 +126,7 @@ def public_name(recording: Recording, dialect: Dialect) -> str:
 
 
 async def replay_all(gateways: Gateways, chosen: list[Recording], dialect: Dialect) -> Tally:
-    """Replay recordings through one gateway."""
+    """Replay recordings through one gateway; the tally says which and what was not as recorded."""
     player = Player()
     names = {public_name(recording, dialect) for recording in chosen}
     room = {"context": 10_000_000, "max_output": 1_000_000}  # more than any recording used

@@ -64,12 +64,12 @@ class AnthropicExchange(ChatExchange):
         """Return what is known before the upstream's end, for billing a cut stream.
 
         Nothing while nothing was handed on, else its input and cache numbers, which it tells at the
-        beginning, with the output counted.
+        beginning, with the output estimated by size.
         """
         if not self.telling.size:
             return None
         told = {**self._reported, "output_tokens": max(1, self.progress())}
-        return usage_of(told)._replace(source="counted")
+        return usage_of(told)._replace(source="estimated")
 
     def told(self, document: Json) -> None:
         """Tell a whole message as the events that it would have been."""

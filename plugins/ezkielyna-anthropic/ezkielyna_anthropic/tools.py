@@ -57,10 +57,7 @@ class Toolbox:
 
 
 def _spec(tool: Tool, can: Capabilities) -> Json:
-    spec: Json = {"name": tool.name}
-    if tool.description is not None:
-        spec["description"] = tool.description
-    spec["input_schema"] = object_schema(tool.schema, f"{tool.where}.parameters")
+    spec = tool.head | {"input_schema": object_schema(tool.schema, f"{tool.where}.parameters")}
     if tool.strict and can.structured and compilable(spec["input_schema"]):
         spec["strict"] = True
     return marked(spec, tool.given)

@@ -165,13 +165,13 @@ def test_a_stream_cut_before_its_end_is_an_error(last: Json) -> None:
         cut.close()
 
 
-def test_a_cut_stream_is_billed_by_its_input_and_what_was_counted() -> None:
+def test_a_cut_stream_is_billed_by_its_input_and_an_estimate() -> None:
     cut = exchange()
     cut.feed(events(START))
     assert cut.usage is None, "nothing delivered, nothing charged"
     cut.feed(events(OPEN, HELLO))
     assert cut.delivered().text == "Hello there, "
-    assert (cut.usage.input, cut.usage.output, cut.usage.source) == (70, 3, "counted")
+    assert (cut.usage.input, cut.usage.output, cut.usage.source) == (70, 3, "estimated")
     before = cut.progress()
     cut.feed(events(SHUT, END))
     assert (cut.usage.input, cut.usage.output, cut.usage.source) == (70, 9, "upstream")

@@ -6,10 +6,20 @@ import re
 from typing import Any
 
 from ezkielyna import UpstreamError
-from ezkielyna.dialect import RPC_STATUS, Json, count, failed, objects, out_of_quota, reported, word
+from ezkielyna.dialect import (
+    RPC_STATUS,
+    Json,
+    count,
+    failed,
+    out_of_quota,
+    reported,
+    rpc_quotas,
+    rpc_reasons,
+    rpc_wait_s,
+    word,
+)
 
 _PLACE = re.compile(r"location|billing|region|country", re.IGNORECASE)
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s?")
 
 
 def explained(document: Any, status: int, wait_s: float | None) -> UpstreamError | None:
@@ -25,9 +35,9 @@ def explained(document: Any, status: int, wait_s: float | None) -> UpstreamError
     message = word(told.get("message")) or ""
     if status in (401, 402, 403) or _is_ours(told, message):
         return failed(401)
-    if meant == 429 and _for_the_day(told):
-        return out_of_quota()
-    delay = _delay(told)
+    if meant == 429 and any("PerDay" in quota for quota in rpc_quotas(told)):
+        return out_of_quota()  # no retry passes before tomorrow
+    delay = rpc_wait_s(told)
     return failed(meant, message, wait_s if delay is None else delay)
 
 
@@ -38,21 +48,4 @@ def _is_ours(error: Json, message: str) -> bool:
     """
     if error.get("status") == "FAILED_PRECONDITION":
         return bool(_PLACE.search(message))
-    reasons = [detail.get("reason") for detail in objects(error.get("details"))]
-    return "API_KEY_INVALID" in reasons or "api key not valid" in message.lower()
-
-
-def _for_the_day(error: Json) -> bool:
-    """True where a quota of days is used up, so that no retry passes before tomorrow."""
-    details = objects(error.get("details"))
-    quotas = [quota for detail in details for quota in objects(detail.get("violations"))]
-    return any("PerDay" in str(quota.get("quotaId")) for quota in quotas)
-
-
-def _delay(error: Json) -> float | None:
-    for detail in objects(error.get("details")):
-        delay = detail.get("retryDelay")
-        found = _DURATION.fullmatch(delay) if isinstance(delay, str) else None
-        if found:
-            return float(found[1])
-    return None
+    return "API_KEY_INVALID" in rpc_reasons(error) or "api key not valid" in message.lower()

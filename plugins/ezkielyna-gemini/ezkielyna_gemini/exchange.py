@@ -16,6 +16,7 @@ from ezkielyna.dialect import (
     made_up_id,
     mapping,
     objects,
+    put,
     scored_token,
     unix_time,
     word,
@@ -35,6 +36,9 @@ _MALFORMED = frozenset({
 })  # fmt: skip
 """The model tried to call a function and failed."""
 
+_VALUES = ("stringValue", "numberValue", "boolValue")
+"""What a piece of arguments may hold; anything else is null."""
+
 
 class GeminiExchange(ChatExchange):
     """One chat or legacy completion; `carry` says that ids of calls carry thought signatures."""
@@ -50,11 +54,21 @@ class GeminiExchange(ChatExchange):
         self._reasons: dict[int, str] = {}
         self._signatures: dict[int, str] = {}
         self._grounds: dict[int, Json] = {}
+        self._open: dict[int, Json] = {}
 
     def reported(self) -> Usage | None:
-        """Return what Google reported last: every event repeats it, so it is read when wanted."""
+        """Return what Google reported last: every event repeats it, so it is read when wanted.
+
+        Early events leave out the output, and some everything: what is missing is estimated, here
+        or by the core, should the stream be cut.
+        """
+        if not count(self._metadata.get("promptTokenCount")):
+            return None
         images = sum(len(choice.images) for choice in self.telling.choices.values())
-        return usage_of(self._metadata, images) if self._metadata else None
+        usage = usage_of(self._metadata, images)
+        if usage.output_total or self.ended or not self.telling.size:
+            return usage
+        return usage._replace(output=max(1, self.progress()), source="estimated")
 
     def told(self, document: Json) -> None:
         """Tell a whole answer, wrapped in an array or not."""
@@ -72,8 +86,10 @@ class GeminiExchange(ChatExchange):
             self._metadata = metadata
         for candidate in objects(document.get("candidates")):
             self._candidate(candidate)
-        if "promptFeedback" in document:
-            self._blocked(word(mapping(document["promptFeedback"]).get("blockReason")))
+        if reason := word(mapping(document.get("promptFeedback")).get("blockReason")):
+            choice = self.telling.choice(called=True)
+            self._reasons[choice.index] = reason
+            self.telling.refuse(choice, f"Blocked by Gemini: {reason}")
 
     def finish(self) -> None:
         """Tell the finish of every choice: Gemini's reasons may be followed by more text."""
@@ -90,6 +106,7 @@ class GeminiExchange(ChatExchange):
         if _MALFORMED.issuperset(reasons) and not any(choice.spoke for choice in choices):
             raise UpstreamError("The upstream's model made a malformed function call; try again.")
         for choice, reason in zip(choices, reasons, strict=True):
+            self._complete(choice)
             for note in notes_of(self._grounds.get(choice.index, {}), "".join(choice.texts)):
                 self.telling.cite(choice, note)
             if choice.index in self._signatures and not choice.calls:
@@ -101,12 +118,6 @@ class GeminiExchange(ChatExchange):
         self._seed = word(document.get("responseId")) or made_up_id(self.request.body)
         model = word(document.get("modelVersion")) or self._model
         self.telling.begin(self._seed, model, self.created or unix_time(document.get("createTime")))
-
-    def _blocked(self, reason: str | None) -> None:
-        if reason:
-            choice = self.telling.choice(called=True)
-            self._reasons[choice.index] = reason
-            self.telling.refuse(choice, f"Blocked by Gemini: {reason}")
 
     def _candidate(self, candidate: Json) -> None:
         content = candidate.get("content")
@@ -135,24 +146,41 @@ class GeminiExchange(ChatExchange):
 
     def _special(self, choice: Choice, part: Json) -> None:
         """Tell a part that is no text; unknown ones say nothing."""
-        thought, function = word(part.get("text")), mapping(part.get("functionCall"))
-        image = mapping(part.get("inlineData"))
+        thought, image = word(part.get("text")), mapping(part.get("inlineData"))
         if part.get("thought"):
             if thought:
                 self.telling.think(choice, thought)
-        elif name := word(function.get("name")):
-            self._call(choice, name, function, word(part.get("thoughtSignature")))
+        elif "functionCall" in part:
+            signature = word(part.get("thoughtSignature"))
+            self._function(choice, mapping(part["functionCall"]), signature)
         elif image:
             mime, data = image.get("mimeType", "image/png"), image.get("data", "")
             self.telling.show(choice, f"data:{mime};base64,{data}")
 
-    def _call(self, choice: Choice, name: str, function: Json, signature: str | None) -> None:
-        own = word(function.get("id"))
-        made = own or f"call_{made_up_id(self._seed, choice.index, len(choice.calls), name)}"
-        made = carrier(made, own=own is not None, signature=signature if self._carry else None)
-        signed = {"google": {"thought_signature": signature}}
-        extra: Json = {"extra_content": signed} if signature else {}
-        self.telling.call_whole(choice, made, name, mapping(function.get("args")), **extra)
+    def _function(self, choice: Choice, function: Json, signature: str | None) -> None:
+        """Tell a call once it is complete. Vertex AI may send its arguments as values at paths, in
+        any order, which JSON text cannot follow.
+        """
+        if "name" in function:
+            self._complete(choice)
+            self._open[choice.index] = {**function, "args": mapping(function.get("args"))}
+            self._open[choice.index]["signature"] = signature
+        opened = self._open.get(choice.index, {})
+        for piece in objects(function.get("partialArgs")):
+            value = next((piece[kind] for kind in _VALUES if kind in piece), None)
+            put(opened["args"], piece["jsonPath"], value)
+        if function.get("willContinue") is not True:
+            self._complete(choice)
+
+    def _complete(self, choice: Choice) -> None:
+        call = self._open.pop(choice.index, {})
+        if name := word(call.get("name")):
+            own, signature = word(call.get("id")), call["signature"]
+            made = own or f"call_{made_up_id(self._seed, choice.index, len(choice.calls), name)}"
+            made = carrier(made, own=own is not None, signature=signature if self._carry else None)
+            signed = {"google": {"thought_signature": signature}}
+            extra: Json = {"extra_content": signed} if signature else {}
+            self.telling.call_whole(choice, made, name, call["args"], **extra)
 
 
 def _finish(choice: Choice, reason: str) -> str:
@@ -169,12 +197,12 @@ def _finish(choice: Choice, reason: str) -> str:
 def _tokens(candidate: Json) -> list[Json]:
     """Return the candidate's log probabilities, token by token, as OpenAI has them."""
     result = mapping(candidate.get("logprobsResult"))
-    tops = [objects(top.get("candidates")) for top in objects(result.get("topCandidates"))]
-    found = []
-    for position, chosen in enumerate(objects(result.get("chosenCandidates"))):
-        top = tops[position] if position < len(tops) else []
-        found.append(_scored(chosen, [_scored(each) for each in top]))
-    return found
+    chosen, tops = objects(result.get("chosenCandidates")), objects(result.get("topCandidates"))
+    tops += [{}] * (len(chosen) - len(tops))
+    return [
+        _scored(one, [_scored(each) for each in objects(top.get("candidates"))])
+        for one, top in zip(chosen, tops, strict=False)
+    ]
 
 
 def _scored(chosen: Json, top: list[Json] | None = None) -> Json:

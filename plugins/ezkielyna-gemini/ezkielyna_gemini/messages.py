@@ -29,7 +29,7 @@ class Conversation:
         """Write all turns; raises Unsupported naming the part."""
         self.system: list[Json] = []
         self.contents: list[Json] = []
-        self._traits = traits
+        self._newest = traits.newest
         for turn in turns:
             if turn.role == "system":
                 self.system += parts_of(turn.parts)
@@ -47,7 +47,7 @@ class Conversation:
         if parts and signature:
             parts[-1]["thoughtSignature"] = signature
         calls = [_call(call) for call in turn.calls]
-        if calls and self._traits.signatures:
+        if calls and self._newest:
             calls[0].setdefault("thoughtSignature", DUMMY)
         append(self.contents, "model", parts + calls, "parts")
         self._results(turn.calls)
@@ -62,7 +62,7 @@ class Conversation:
             if own:
                 response["id"] = own
             shown = parts_of([part for part in call.result if part.kind != "text"])
-            if shown and self._traits.media_results:
+            if shown and self._newest:
                 response["parts"] = shown
             else:
                 media += shown

@@ -55,7 +55,6 @@ class GeminiProvider(Provider):
         super().__init__(name, settings)
         assert isinstance(settings, GeminiProvider.Settings), settings
         self._options = settings
-        self._base = settings.base_url
         key = settings.api_key.get_secret_value()
         credential = {"x-goog-api-key": key} if key else {}
         self._headers = {"content-type": "application/json", **credential, **settings.headers}
@@ -82,5 +81,5 @@ class GeminiProvider(Provider):
         return images.GeminiImages(self._request(model, method, body), dropped)
 
     def _request(self, model: str, method: str, body: Json) -> UpstreamRequest:
-        url = f"{self._base}/{quote(path(model))}:{method}"
+        url = f"{self._options.base_url}/{quote(path(model))}:{method}"
         return UpstreamRequest("POST", url, self._headers, encoded(body))

@@ -58,15 +58,12 @@ def body_of(chat: Chat, model: str, settings: Any) -> Json:
 
 
 def _declared(tools: Tools) -> list[Json]:
-    declared = []
-    for tool in tools.declared:
-        one: Json = {"name": tool.name}
-        if tool.description is not None:
-            one["description"] = tool.description
-        if not takes_nothing(tool.schema):  # Gemini wants an empty schema left out
-            one["parametersJsonSchema"] = tool.schema
-        declared.append(one)
-    return declared
+    """Return the declarations; Gemini wants an empty schema left out."""
+    schemas = [
+        {} if takes_nothing(tool.schema) else {"parametersJsonSchema": tool.schema}
+        for tool in tools.declared
+    ]
+    return [tool.head | schema for tool, schema in zip(tools.declared, schemas, strict=True)]
 
 
 def _choice(tools: Tools) -> Json | None:

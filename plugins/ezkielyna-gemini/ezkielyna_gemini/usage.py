@@ -12,9 +12,8 @@ def usage_of(metadata: Json, images: int = 0) -> Usage:
     """
     prompt = count(metadata.get("promptTokenCount"))
     cached = min(prompt, count(metadata.get("cachedContentTokenCount")))
-    heard = spent(metadata, "promptTokensDetails", "AUDIO")
-    heard -= spent(metadata, "cacheTokensDetails", "AUDIO")
-    audio_in = min(prompt - cached, max(0, heard))
+    heard, known = (spent(metadata, f"{of}TokensDetails", "AUDIO") for of in ("prompt", "cache"))
+    audio_in = min(prompt - cached, max(0, heard - known))
     output = count(metadata.get("candidatesTokenCount"))
     audio_out = min(output, spent(metadata, "candidatesTokensDetails", "AUDIO"))
     return Usage(

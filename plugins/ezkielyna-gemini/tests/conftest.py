@@ -73,7 +73,9 @@ class GeminiDialect:
 
     def said(self, recording: Recording) -> Said:
         said, usage = Said(), {}
-        for document in self.documents(recording):
+        documents = self.documents(recording)
+        said.calls = [(call["name"], call.get("args") or {}) for call, _ in calls_of(documents)]
+        for document in documents:
             said.model = said.model or document.get("modelVersion", "")
             usage = document.get("usageMetadata", usage)
             if "blockReason" in document.get("promptFeedback", {}):
@@ -100,9 +102,40 @@ def take_in(said: Said, candidate: Json) -> None:
             said.reasoning += part.get("text", "")
         elif "text" in part:
             said.texts[index] += part["text"]
-        elif "functionCall" in part:
-            function = part["functionCall"]
-            said.calls.append((function["name"], function.get("args") or {}))
+
+
+def calls_of(documents: list[Json]) -> list[tuple[Json, str | None]]:
+    """Return the calls and their signatures; those in pieces are put together."""
+    found: list[tuple[Json, str | None]] = []
+    candidates = [one for document in documents for one in document.get("candidates", [])]
+    for part in [part for one in candidates for part in one.get("content", {}).get("parts", [])]:
+        call = part.get("functionCall", {})
+        if "name" in call:
+            found.append((dict(call), part.get("thoughtSignature")))
+        for piece in call.get("partialArgs", []):
+            arguments = found[-1][0].setdefault("args", {})
+            *way, last = re.findall(r"\w+", piece["jsonPath"])
+            for step in way:
+                arguments = arguments.setdefault(step, {})
+            value = piece.get("stringValue", piece.get("numberValue"))
+            arguments[last] = arguments.get(last, "") + value if isinstance(value, str) else value
+    for call, _ in found:
+        call["args"] = listed(call.get("args", {}))
+    return found
+
+
+def listed(node: Any) -> Any:
+    """Return the node with lists where all names are numbers."""
+    if not isinstance(node, dict):
+        return node
+    if node and all(name.isdigit() for name in node):
+        return [listed(node[str(at)]) for at in range(len(node))]
+    return {name: listed(value) for name, value in node.items()}
+
+
+@pytest.fixture(scope="session")
+def upstream_calls() -> Any:
+    return calls_of
 
 
 def spent(usage: Json) -> dict[str, int]:

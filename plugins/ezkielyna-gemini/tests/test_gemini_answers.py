@@ -169,7 +169,11 @@ def test_absurd_counts_stay_plausible() -> None:
     metadata = {"promptTokenCount": -5, "cachedContentTokenCount": 9, "candidatesTokenCount": "x"}
     made = exchange()
     made.answer(200, {}, orjson.dumps(document(text("a"), usageMetadata=metadata)))
-    assert made.usage == Usage()
+    assert made.usage is None  # the core counts
+    metadata |= {"promptTokenCount": 5}
+    made = exchange()
+    made.answer(200, {}, orjson.dumps(document(text("a"), usageMetadata=metadata)))
+    assert made.usage == Usage(cached_input=5, output=1, source="estimated")
 
 
 def test_thoughts_are_output_tokens_and_never_content() -> None:
@@ -423,6 +427,46 @@ def test_what_was_delivered_of_a_stream_that_is_cut() -> None:
     assert delivered.tools == 'f{"a":1}'
     assert made.progress() > first > 0
     assert made.usage == Usage(input=10, output=5)
+
+
+def test_a_cut_stream_is_billed_by_its_input_and_an_estimate_of_its_output() -> None:
+    made = streaming()
+    early = {"promptTokenCount": 70, "totalTokenCount": 70}
+    made.feed(event(document(text("x" * 40), reason=None, usageMetadata={"trafficType": "A"})))
+    assert made.usage is None  # the core estimates
+    made.feed(event(document(text("y" * 40), reason=None, usageMetadata=early)))
+    assert made.usage == Usage(input=70, output=20, source="estimated")
+    made.feed(event(document(text("!"), usageMetadata=early | {"candidatesTokenCount": 30})))
+    assert made.usage == Usage(input=70, output=30)
+
+
+def piece(path: str | None = None, *, more: bool = True, **value: Any) -> bytes:
+    function: Json = {"willContinue": True} if more else {}
+    if path:
+        function["partialArgs"] = [{"jsonPath": path, **value}]
+    return event(document({"functionCall": function}, reason=None))
+
+
+def test_arguments_in_pieces_make_a_call_when_they_are_complete() -> None:
+    made = streaming()
+    assert b"tool_calls" not in made.feed(
+        event(document(call("f", willContinue=True), reason=None))
+    )
+    assert not made.feed(piece("$.a[0]", stringValue="Bos", willContinue=True))
+    assert not made.feed(piece("$.a[0]", stringValue="ton") + piece("$.b", boolValue=True))
+    (delta,) = deltas([orjson.loads(made.feed(piece("$.c", nullValue="", more=False))[6:])])
+    assert delta["tool_calls"][0]["function"] == {
+        "name": "f",
+        "arguments": '{"a":["Boston"],"b":true,"c":null}',
+    }
+
+
+@pytest.mark.parametrize("path", ["$.b[7]", "no path"])
+def test_pieces_that_belong_nowhere_end_the_stream(path: str) -> None:
+    made = streaming()
+    made.feed(event(document(call("f", willContinue=True), reason=None)))
+    with pytest.raises(UpstreamError):
+        made.feed(piece(path, numberValue=1))
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"[]", b"1", b"{}", b'{"candidates":[1]}'])
