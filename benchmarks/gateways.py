@@ -179,22 +179,32 @@ def nginx(stage: Stage) -> list[Subject]:
 
 
 def ours(
-    wire: str, *, priced: bool, workers: int = 1, only: tuple[str, ...] = ()
+    wire: str,
+    *,
+    priced: bool,
+    moneyless: bool = False,
+    workers: int = 1,
+    only: tuple[str, ...] = (),
 ) -> Callable[[Stage], list[Subject]]:
-    """Return what starts this gateway on a wire: one subject without money, one with, if priced."""
+    """Return what starts this gateway on a wire: one subject of free models, one of priced ones.
+
+    Free requests are reserved, journalled and settled like others; `moneyless` ones are not.
+    """
 
     def start(stage: Stage) -> list[Subject]:
         program = str(Path(sys.executable).with_name("ezkielyna"))
         if not Path(program).exists():
             raise Absent(f"{program} is not installed")
         name = f"ours, {wire}" + (f", {workers} workers" if workers > 1 else "")
+        name += ", no money" if moneyless else ""
         folder = stage.folder / name.replace(", ", "-").replace(" ", "-")
         folder.mkdir()
         port = free_port()
         config = folder / "ezkielyna.toml"
         config.write_text(_configuration(stage, wire, port, workers))
         common = ["--config", str(config), "--data", str(folder / "data")]
-        command = [program, "serve", *common]
+        serving = [sys.executable, "-m", "benchmarks.moneyless"] if moneyless else [program]
+        command = [*serving, "serve", *common]
         cores = stage.gateway_cores if workers == 1 else stage.cores_for(workers)
         try:
             started = stage.start(folder.name, command, port, cores)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.standing import MONEYLESS, OURS
+
 Rounds = Mapping[str, Mapping[str, Sequence[float]]]
 """By subject and figure: one value a round."""
 
@@ -28,6 +30,7 @@ class Row:
     busy: str = ""
     beside: str = ""  # the reference subject: the row shows a ratio to its median
     added: bool = False  # the row shows the difference to it instead
+    only: str = ""  # the one subject that the row is for
 
 
 ROWS = (
@@ -35,6 +38,8 @@ ROWS = (
     Row("   times nginx", "plain_requests_s", 2, beside="nginx"),
     Row("   CPU a request, ms", "plain_cpu_ms", 3),
     Row("   CPU a request, times nginx", "plain_cpu_ms", 2, beside="nginx"),
+    Row("   times the same without money", "plain_requests_s", 2, beside=MONEYLESS, only=OURS),
+    Row("   CPU, times without money", "plain_cpu_ms", 2, beside=MONEYLESS, only=OURS),
     Row("   whole answer p99, ms", "plain_p99_ms", 1),
     Row("burst, 16 streams: chunks/s", "burst_chunks_s", busy="burst_busy"),
     Row("   times nginx", "burst_chunks_s", 2, beside="nginx"),
@@ -106,7 +111,7 @@ def _cell(row: Row, name: str, rounds: Rounds) -> str:
 
 def _beside(row: Row, name: str, value: float, rounds: Rounds) -> str:
     reference = rounds.get(row.beside, {}).get(row.figure)
-    if not reference or name in (row.beside, "direct"):
+    if not reference or name in (row.beside, "direct") or row.only not in ("", name):
         return "-"
     if row.added:
         return f"{value - median(reference):+.{row.digits}f}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
-from ezkielyna.ledger.record import Attempt, UsageRecord
+from ezkielyna.ledger.record import UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, Sums, bill_line, cost, instant
+from ezkielyna.storage.usage import Hour, Sums
+from ezkielyna.storage.usage_documents import UsageDocuments
 
 MOST_USAGES = 500
 """Usages in one transaction."""
@@ -24,7 +25,7 @@ def settlement(
     n: int,
     records: Sequence[UsageRecord],
     at: float,
-    usages: list[dict[str, Any]] | None = None,
+    usages: Sequence[Mapping[str, Any]] | None = None,
 ) -> Settlement:
     """Return what batch `n` of a process writes for these ended requests; `at` in Unix seconds.
 
@@ -33,88 +34,57 @@ def settlement(
     """
     assert len(records) <= MOST_USAGES, len(records)
     costs: dict[str, Nano] = {}
-    hours: dict[_HourKey, Sums] = {}
-    for record in records:
-        if record.bill.cost:
-            costs[record.account] = costs.get(record.account, 0) + record.bill.cost
-        _roll_up(hours, record)
+    hours: list[Hour] = []
+    for (account, key, model, endpoint, outcome, hour), ended in _by_hour(records).items():
+        sums = _sums(ended)
+        begin = moment(hour * 3600)
+        hours.append(Hour(account, key, model, endpoint, outcome, begin, process, sums))
+        if sums.cost:
+            costs[account] = costs.get(account, 0) + sums.cost
     if usages is None:
-        usages = [document(record, batch_id(process, n)) for record in records]
-    rolled_up = [
-        Hour(*key[:5], moment(key[5] * 3600), process, sums) for key, sums in hours.items()
-    ]
-    return Settlement(process, n, moment(at), usages, costs, rolled_up)
+        documents = usage_documents(process, n)
+        usages = [documents.write(record) for record in records]
+    return Settlement(process, n, moment(at), usages, costs, hours)
 
 
-def batch_id(process: str, n: int) -> str:
-    """Return how a usage document names its batch."""
-    return f"{process}:{n}"
-
-
-def document(record: UsageRecord, batch: str) -> dict[str, Any]:
-    """Return the usage document of an ended request, which came with `batch`."""
-    assert record.ended_at is not None, record.request_id
-    return {
-        "_id": record.request_id,
-        "batch": batch,
-        "account": record.account,
-        "key": record.key,
-        "model": record.model,
-        "provider": record.provider,
-        "endpoint": record.endpoint,
-        "started_at": instant(record.started_at),
-        "first_byte_at": None if record.first_byte_at is None else instant(record.first_byte_at),
-        "ended_at": instant(record.ended_at),
-        "outcome": record.outcome,
-        "status": record.status,
-        "tokens": dict(zip(BUCKETS, record.usage.numbers, strict=True)),
-        "source": record.usage.source,
-        "price_version": record.billed_at,
-        "bill": [
-            bill_line(line.bucket, line.quantity, line.rate, line.amount)
-            for line in record.bill.lines
-        ],
-        "cost": cost(record.bill.cost),
-        "attempts": [_attempt(attempt) for attempt in record.attempts],
-        "flags": record.flags,
-    }
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "provider": attempt.provider,
-        "upstream_model": attempt.upstream_model,
-        "started_at": instant(attempt.started_at),
-        "ended_at": instant(attempt.ended_at),
-        "status": attempt.status,
-        "error": attempt.error,
-    }
+def usage_documents(process: str, n: int) -> UsageDocuments:
+    """Return what writes the usage documents of batch `n` of a process."""
+    return UsageDocuments(f"{process}:{n}")
 
 
 _HourKey = tuple[str, str, str, str, str, int]
 """Account, key, model, endpoint, outcome, and the hour since 1970."""
 
 
-def _roll_up(hours: dict[_HourKey, Sums], record: UsageRecord) -> None:
-    started, first, ended = record.started_at, record.first_byte_at, record.ended_at
-    number = int(started // 3600)
-    outcome = record.outcome
-    key = (record.account, record.key, record.model, record.endpoint, outcome, number)
-    sums = hours.get(key)
-    if sums is None:
-        sums = hours[key] = Sums()
-    sums.requests += 1
-    sums.errors += outcome not in NO_ERRORS
-    sums.estimated += record.usage.source != "upstream"
-    sums.cost += record.bill.cost
-    if first is not None:
-        sums.first_bytes += 1
-        sums.first_byte_ms += max(0, int((first - started) * 1000))
-    if ended is not None:
-        sums.duration_ms += max(0, int((ended - started) * 1000))
-    for bucket, quantity in zip(BUCKETS, record.usage.numbers, strict=True):
-        if quantity:
-            sums.tokens[bucket] = sums.tokens.get(bucket, 0) + quantity
+def _by_hour(records: Iterable[UsageRecord]) -> dict[_HourKey, list[UsageRecord]]:
+    """Return the requests by the roll-up that they belong to."""
+    hours: dict[_HourKey, list[UsageRecord]] = {}
+    for record in records:
+        hour = int(record.started_at // 3600)
+        key = record.account, record.key, record.model, record.endpoint, record.outcome, hour
+        ended = hours.get(key)
+        if ended is None:
+            hours[key] = [record]
+        else:
+            ended.append(record)
+    return hours
+
+
+def _sums(records: Sequence[UsageRecord]) -> Sums:
+    """Return what these requests of one outcome came to: sum by sum, which is quick."""
+    first_bytes = [r.first_byte_at - r.started_at for r in records if r.first_byte_at is not None]
+    durations = [r.ended_at - r.started_at for r in records if r.ended_at is not None]
+    totals = map(sum, zip(*[record.usage.numbers for record in records], strict=True))
+    return Sums(
+        requests=len(records),
+        errors=0 if records[0].outcome in NO_ERRORS else len(records),
+        estimated=sum([record.usage.source != "upstream" for record in records]),
+        first_bytes=len(first_bytes),
+        first_byte_ms=sum([max(0, int(seconds * 1000)) for seconds in first_bytes]),
+        duration_ms=sum([max(0, int(seconds * 1000)) for seconds in durations]),
+        cost=sum([record.bill.cost for record in records]),
+        tokens={bucket: total for bucket, total in zip(BUCKETS, totals, strict=True) if total},
+    )
 
 
 def moment(seconds: float) -> datetime:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,16 @@ from ezkielyna.ledger.holdings import Holdings
 from ezkielyna.ledger.journal import Journal
 from ezkielyna.ledger.record import UsageRecord
 from ezkielyna.ledger.segments import JournalError
-from ezkielyna.ledger.settlement import MOST_USAGES, batch_id, document, settlement
+from ezkielyna.ledger.settlement import MOST_USAGES, settlement, usage_documents
 from ezkielyna.ledger.vault import Vault
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.errors import Duplicate, StorageAway, StorageError
 
 GATHER_S = 0.4
-"""How long a batch waits for company, from its first request on."""
+"""How long a batch waits for company, from its first request on, if it is not full before."""
 
-SLICE = 20
-"""Usage documents that are made in one turn of the loop: about half a millisecond."""
-
-FULL = 200
-"""A batch of this many waits no longer."""
+SLICE = 50
+"""Usage documents that are written in one turn of the loop: about half a millisecond."""
 
 LONGEST_S = 0.3
 """Batches that take longer are made smaller: a grant of money waits behind one at most."""
@@ -86,7 +83,7 @@ class Settler:
         count = len(ended)
         if count == 1:
             self._some.set()
-        if count == FULL:
+        if count == MOST_USAGES:
             self._full.set()
 
     async def run(self) -> None:
@@ -153,12 +150,12 @@ class Settler:
         elif usages >= self._most and seconds < LONGEST_S / 2:
             self._most = min(MOST_USAGES, self._most * 2)
 
-    async def _documents(self, batch: _Batch) -> list[dict[str, Any]]:
-        """Make the usage documents a few at a time: streams go on between them."""
-        name = batch_id(self._process, batch.n)
-        usages: list[dict[str, Any]] = []
+    async def _documents(self, batch: _Batch) -> list[Mapping[str, Any]]:
+        """Write the usage documents a few at a time: streams go on between them."""
+        write = usage_documents(self._process, batch.n).write
+        usages: list[Mapping[str, Any]] = []
         for first in range(0, len(batch.records), SLICE):
-            usages += [document(one, name) for one in batch.records[first : first + SLICE]]
+            usages += [write(one) for one in batch.records[first : first + SLICE]]
             await asyncio.sleep(0)
         return usages
 
@@ -188,7 +185,7 @@ class Settler:
             self._ended.popleft()
         if not self._ended:
             self._some.clear()
-        if len(self._ended) < FULL:
+        if len(self._ended) < MOST_USAGES:
             self._full.clear()
         self._n, self._batch = batch.n, batch
         return batch

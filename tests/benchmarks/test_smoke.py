@@ -162,6 +162,17 @@ def test_the_table_shows_medians_ratios_and_the_limit_of_the_load() -> None:
     }  # fmt: skip
 
 
+def test_what_money_costs_is_shown_for_the_gateway_that_has_it() -> None:
+    rounds = {
+        "ours, llhttp": {"plain_requests_s": [960.0], "plain_cpu_ms": [0.52]},
+        "ours, llhttp, money": {"plain_requests_s": [900.0], "plain_cpu_ms": [0.55]},
+        "ours, llhttp, no money": {"plain_requests_s": [1000.0], "plain_cpu_ms": [0.5]},
+    }
+    lines = render(list(rounds), rounds).splitlines()
+    shown = [line.split()[-3:] for line in lines if "without money" in line]
+    assert shown == [["-", "0.90", "-"], ["-", "1.10", "-"]]
+
+
 def test_figures_of_a_failed_run_are_its_errors_only() -> None:
     measure = measures(1, streams=1, idle_streams=1, group=1)[1]
     assert figures(measure, {"errors": 1, "error": "x"}, Subject("a", "")) == {"plain_errors": 1.0}
