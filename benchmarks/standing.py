@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import LOAD_LIMITED
+from benchmarks.table import LOAD_LIMITED, MONEYLESS, OURS
 
 FOLDER = Path(__file__).parent
 REFERENCE = FOLDER / "results" / "reference.json"
 README = FOLDER / "README.md"
 BEGIN = "<!-- made by `make docs` from results/reference.json: begin -->"
 END = "<!-- made by `make docs`: end -->"
-OURS = "ours, llhttp, money"
 ALONE = "ours, llhttp"
-MONEYLESS = "ours, llhttp, no money"
 
 Spread = Mapping[str, float]
 """`median`, `min` and `max` of a figure over the rounds."""

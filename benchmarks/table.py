@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.standing import MONEYLESS, OURS
-
 Rounds = Mapping[str, Mapping[str, Sequence[float]]]
 """By subject and figure: one value a round."""
+
+OURS = "ours, llhttp, money"
+MONEYLESS = "ours, llhttp, no money"
 
 LOAD_LIMITED = 0.9
 """A gateway that used less of its core than this was not the limit of a closed loop."""

@@ -90,7 +90,9 @@ class Turn:
             await asyncio.sleep(delay_s)
 
     async def send(self, data: bytes) -> None:
-        """Send raw bytes: garbage, half a head, anything."""
+        """Send raw bytes: garbage, half a head, anything. Raises ConnectionError."""
+        if self.writer.is_closing():
+            raise ConnectionResetError("the client is gone")
         self.writer.write(data)
         await self.writer.drain()
 
