@@ -6,7 +6,7 @@ refuse what is known to be over, and admit while Redis is away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ezkielyna import Limits, Standing, Window
@@ -103,7 +103,8 @@ class Debt:
 class Counts:
     """`requests` is the moment at which requests are whole again; `minute` and `day` are what was
     used, as Redis told it last: the sum, in the slot used last. `running` are ids of requests
-    here, and `corrections` is how often tokens were given back or charged on.
+    here, `elsewhere` is how many ran in other processes at the moment `heard`, and `corrections`
+    is how often tokens were given back or charged on.
 
     While Redis is away all goes on from there, so that an outage brings no second burst; `debt` is
     what Redis will be told afterwards.
@@ -113,6 +114,8 @@ class Counts:
         "corrections",
         "day",
         "debt",
+        "elsewhere",
+        "heard",
         "keys",
         "minute",
         "names",
@@ -129,23 +132,25 @@ class Counts:
         )
         self.keys = keyed(*self.names)
         self.slots_key = keyed(self.names[1])
-        self.requests = self.corrections = 0
+        self.requests = self.corrections = self.elsewhere = self.heard = 0
         self.minute = Window()
         self.day = Window()
         self.refused: Refused | None = None
         self.running: set[bytes] = set()
         self.debt: Debt | None = None
 
-    def told(self, requests: int, minute: int, minute_at: int, day: int, day_at: int) -> None:
-        """Know what Redis said."""
-        self.requests = requests
+    def told(self, used: Sequence[int], elsewhere: int, now: int) -> None:
+        """Know what Redis said: the first five numbers of a scope, and of how many others."""
+        self.requests, minute, minute_at, day, day_at = used
+        self.elsewhere, self.heard = elsewhere, now
         self.minute.restart(minute_at, minute)
         self.day.restart(day_at, day)
 
-    def wait(self, now: int, quota: Quota, tokens: int, running: int) -> tuple[int, int]:
+    def wait(self, now: int, quota: Quota, tokens: int, slots: int) -> tuple[int, int]:
         """Return the microseconds until such a request passes, 0 for now, and the limit's number.
 
-        An empty window takes a request of any size: else the largest would wait for ever.
+        Of requests at once, so many `slots` are for this process. An empty window takes a request
+        of any size: else the largest would wait for ever.
         """
         longest, which = 0, 0
         limits = quota.limits
@@ -163,9 +168,18 @@ class Counts:
             wait = window.falls(free) * width - now if window.used > free else 0
             if wait > longest:
                 longest, which = wait, number
-        if quota.slots and running >= quota.slots and longest < SLOT_RETRY:
+        if quota.slots and len(self.running) >= slots and longest < SLOT_RETRY:
             longest, which = SLOT_RETRY, 3
         return longest, which
+
+    def slots(self, now: int, quota: Quota, fresh: int) -> int:
+        """Return how many slots this process may take without Redis: its share, and no more than
+        others left when Redis was heard last, as long as that is fresh.
+        """
+        left = quota.slots
+        if now - self.heard < fresh:
+            left = min(left, quota.limits.concurrency - self.elsewhere)
+        return left
 
     def known(self, now: int, quota: Quota, tokens: int, fresh: int) -> tuple[int, int]:
         """Return what `wait` does, by what Redis is known to refuse."""

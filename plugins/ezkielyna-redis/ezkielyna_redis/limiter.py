@@ -22,11 +22,11 @@ from ezkielyna import (
 from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused
 from ezkielyna_redis.link import Away, Link
 from ezkielyna_redis.permits import SharedPermit, Under, refusal
-from ezkielyna_redis.remote import Remote
+from ezkielyna_redis.remote import BEATS, Remote
 from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, OWE, SERVER_TIME, keyed, packed
 
 HOLD_S = 30.0
-"""How long a slot outlives a killed process; it is refreshed three times as often."""
+"""How long a slot outlives a killed process."""
 
 FIRST_OUTPUT = 1000
 """Output tokens charged at first: agents ask for 32,000 and need a few hundred."""
@@ -62,6 +62,7 @@ class RedisLimiter(RateLimiter):
             raise ValueError('limiter = "redis" needs the address of a server: set [redis] url')
         self._process = secrets.token_hex(8).encode()
         self._remote = Remote(url, self._process, self, hold_s)
+        self._beat = int(hold_s * SECOND / BEATS)
         self._hold = packed(b"%d" % int(hold_s * SECOND))
         self._quotas: dict[tuple[Limits, int], Quota] = {}
         self._unders: dict[tuple[str, str], Under] = {}
@@ -179,7 +180,8 @@ class RedisLimiter(RateLimiter):
         self._remote.set_clock(now)
         permit.at = now
         for number, counts in enumerate(permit.counted):
-            counts.told(*told[5 * number : 5 * number + 5])
+            *used, running = told[6 * number : 6 * number + 6]
+            counts.told(used, max(0, running - len(counts.running) - granted), now)
         standing = permit.left(now)
         if not granted:
             permit.closed = True
@@ -199,7 +201,7 @@ class RedisLimiter(RateLimiter):
         permit.at = now
         permit.quotas = [self._quota(quota.limits, parts) for quota in permit.quotas]
         wait, limit = permit.longest(
-            counts.wait(now, quota, permit.tokens, len(counts.running))
+            counts.wait(now, quota, permit.tokens, counts.slots(now, quota, self._beat))
             for counts, quota in zip(permit.counted, permit.quotas, strict=True)
         )
         if wait:

@@ -24,6 +24,9 @@ RETRY_S = 0.05
 MISSED_S = 0.25
 """How long a connection may be gone before requests that miss it count as failures."""
 
+BEATS = 3
+"""Heartbeats in the time that a slot outlives a killed process."""
+
 PROCESSES = keyed(b"ezkielyna:{processes}")
 
 logger = logging.getLogger(__name__)
@@ -120,7 +123,7 @@ class Remote:
                     await asyncio.sleep(RETRY_S)
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), self._hold_s / 3)
+                await asyncio.wait_for(self._lost.wait(), self._hold_s / BEATS)
             if not link.lost:
                 with suppress(Away, ValueError):
                     await self._beat(link, self._hold_s)

@@ -225,6 +225,27 @@ async def test_alone_each_of_four_takes_a_quarter(
     await (await four[0].admit(context(plan, 100_000))).close(None)
 
 
+async def test_alone_nobody_takes_the_slots_that_others_have(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    one, other = await limiters(), await limiters()
+    ctx = context(Plan("p", concurrency=10))
+    held = [await one.admit(ctx) for _ in range(6)] + [await other.admit(ctx) for _ in range(4)]
+    with pytest.raises(RateLimited, match="at once"):
+        await one.admit(ctx)
+    redis_server.kill()
+    for limiter in (one, other):
+        await until(lambda limiter=limiter: remote_link(limiter) is None)  # type: ignore[misc]
+        with pytest.raises(RateLimited, match="at once"):
+            await limiter.admit(ctx)
+    await held.pop().close(None)
+    held.append(await other.admit(ctx))
+    with pytest.raises(RateLimited, match="at once"):
+        await other.admit(ctx)
+    for permit in held:
+        await permit.close(None)
+
+
 async def test_slots_of_running_requests_outlive_a_flush(
     limiters: Any, context: Any, redis_server: RedisServer
 ) -> None:

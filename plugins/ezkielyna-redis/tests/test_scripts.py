@@ -117,7 +117,7 @@ def admitted(
     ]
     words = run(server, ADMIT, names, now, id_, tokens, HOLD_US, *numbers).split()
     granted, at, wait, limit, *told = map(int, words)
-    return Reply(granted, at, wait, limit, [told[at : at + 5] for at in range(0, len(told), 5)])
+    return Reply(granted, at, wait, limit, [told[at : at + 6] for at in range(0, len(told), 6)])
 
 
 def corrected(
@@ -152,9 +152,10 @@ def test_lua_python_and_the_model_agree(
             for scope, quota, model, told in zip(SCOPES, quotas, models, reply.told, strict=False):
                 ahead, minute, day = model.told(now)
                 assert [max(0, told[0] - now), told[1], told[3]] == [ahead, minute, day]
+                assert told[5] == (len(model.running) if quota.slots else 0)
                 counts = Counts("a", scope)
-                counts.told(*told)
-                mine = counts.wait(now, quota, amount, 0)
+                counts.told(told[:5], told[5], now)
+                mine = counts.wait(now, quota, amount, quota.slots)
                 if not room and reply.limit // 4 == SCOPES.index(scope) and reply.limit % 4 != 3:
                     assert mine[0] >= reply.wait, "what is known here is never too hopeful"
                 left = counts.standing(now, quota).remaining_tokens
@@ -179,7 +180,8 @@ def test_what_is_admitted_without_redis_is_what_redis_would(
             now += amount
         elif act == "admit":
             room = model.has_room(now, amount)
-            assert (counts.wait(now, quota, amount, len(model.running))[0] == 0) is room
+            slots = quota.slots - len(model.running)
+            assert (counts.wait(now, quota, amount, slots)[0] == 0) is room
             if room:
                 counts.take(now, quota, amount)
                 model.take(now, f"i{number}", amount)
@@ -237,7 +239,7 @@ def test_tokens_that_were_owed_count_where_they_were_used(redis_server: RedisSer
     owe(redis_server, now, debt)
     reply = admitted(redis_server, now, quotas, "b", 250)
     assert reply.granted
-    assert reply.told[0][1:] == [1000, now // MINUTE_SLOT, 1000, now // DAY_SLOT]
+    assert reply.told[0][1:5] == [1000, now // MINUTE_SLOT, 1000, now // DAY_SLOT]
     reply = admitted(redis_server, now, quotas, "c", 100)
     assert reply.wait == START + 61 * MINUTE_SLOT - now, "the first hundred go first"
 
@@ -246,7 +248,7 @@ def test_a_clock_that_went_back_locks_nobody_out(redis_server: RedisServer) -> N
     quota = Quota(Limits(rpm=60, tpm=1000, tpd=10_000), 1)
     assert admitted(redis_server, START + 10**10, [quota], "a", 900).granted
     reply = admitted(redis_server, START, [quota], "b", 900)
-    [[requests, minute, at, day, _]] = reply.told
+    [[requests, minute, at, day, *_]] = reply.told
     assert not reply.granted
     assert requests - START <= quota.burst + quota.interval
     assert (minute, at, day) == (900, START // MINUTE_SLOT, 900)

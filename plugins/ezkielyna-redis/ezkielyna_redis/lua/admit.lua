@@ -3,9 +3,9 @@
 -- ARGV: now, id, tokens, hold, and for each scope interval, burst (microseconds), tokens a minute,
 --       tokens a day, slots; 0: no limit
 -- Answers "granted now wait limit", the limit that is to be waited for longest being 4 * scope + 0
--- requests, 1 the minute, 2 the day, 3 slots; then for each scope "requests minute last day last":
--- the moment at which requests are whole again, tokens used in the minute and the slot in which
--- they were used last, and so for the day.
+-- requests, 1 the minute, 2 the day, 3 slots; then for each scope "requests minute last day last
+-- running": the moment at which requests are whole again, tokens used in the minute and the slot in
+-- which they were used last, so for the day, and how many slots are taken, where they are limited.
 local tokens, hold = tonumber(ARGV[3]), tonumber(ARGV[4])
 local scopes, wait, limit = {}, 0, 0
 
@@ -36,7 +36,7 @@ for number = 1, #KEYS / 2 do
     key = KEYS[2 * number - 1], slots_key = KEYS[2 * number],
     interval = tonumber(ARGV[first + 1]), burst = tonumber(ARGV[first + 2]),
     tpm = tonumber(ARGV[first + 3]), tpd = tonumber(ARGV[first + 4]),
-    slots = tonumber(ARGV[first + 5]),
+    slots = tonumber(ARGV[first + 5]), running = 0,
   }
   scopes[number] = scope
   local base = 4 * (number - 1)
@@ -58,7 +58,8 @@ for number = 1, #KEYS / 2 do
   end
   if scope.slots > 0 then
     must(scope.slots_key, 'ZREMRANGEBYSCORE', scope.slots_key, '-inf', string.format('%.0f', now))
-    if redis.call('ZCARD', scope.slots_key) >= scope.slots then
+    scope.running = redis.call('ZCARD', scope.slots_key)
+    if scope.running >= scope.slots then
       needs(1000000, base + 3)
     end
   end
@@ -84,10 +85,11 @@ for number, scope in ipairs(scopes) do
     if scope.slots > 0 then
       redis.call('ZADD', scope.slots_key, string.format('%.0f', now + hold), ARGV[2])
       redis.call('PEXPIRE', scope.slots_key, string.format('%.0f', math.ceil(hold / 1000)))
+      scope.running = scope.running + 1
     end
   end
-  answer[number + 1] = string.format('%.0f %.0f %.0f %.0f %.0f', scope.requests,
+  answer[number + 1] = string.format('%.0f %.0f %.0f %.0f %.0f %d', scope.requests,
     scope.minute_used, scope.minute[#scope.minute - 1] or 0,
-    scope.day_used, scope.day[#scope.day - 1] or 0)
+    scope.day_used, scope.day[#scope.day - 1] or 0, scope.running)
 end
 return table.concat(answer, ' ')
