@@ -151,9 +151,18 @@ class Console:
         """Where who logged in begins: the first entry of the menu."""
         return self.menu(everybody=False)[0].path
 
-    def menu(self, *, everybody: bool) -> Sequence[Entry]:
+    def menu(self, *, everybody: bool, operator: bool = False) -> Sequence[Entry]:
         """Return the entries of the menu; with `everybody` those that need no log-in."""
-        return [entry for entry in self._entries if entry.public or not everybody]
+        return [
+            entry
+            for entry in self._entries
+            if (entry.public or not everybody) and (operator or not entry.operators)
+        ]
+
+    @cached_property
+    def operators(self) -> frozenset[str]:
+        """The e-mail addresses of operators, as accounts have them."""
+        return frozenset(address.strip().lower() for address in self.settings.accounts.operators)
 
     @cached_property
     def _entries(self) -> Sequence[Entry]:

@@ -84,6 +84,14 @@ class Page(RequestHandler):
         if self.request.method not in SAFE_METHODS:
             self._refuse_forgery()
 
+    @property
+    def operator(self) -> bool:
+        """True where an operator is logged in; only a verified address proves who that is."""
+        who = self.account
+        if who is None or not who.verified or who.status != "active":
+            return False
+        return who.email in self.console.operators
+
     async def head(self, *arguments: str, **named: str) -> None:
         """Answer as GET does; Tornado leaves the body out."""
         answer: Any = self.get(*arguments, **named)
@@ -130,7 +138,7 @@ class Page(RequestHandler):
             address=self.console.address,
             errors=self.errors,
             flash=self._take_flash(),
-            menu=self.console.menu(everybody=self.account is None),
+            menu=self.console.menu(everybody=self.account is None, operator=self.operator),
             path=self.request.path,
             scripts=(),
             styles=(),

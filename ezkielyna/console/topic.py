@@ -15,7 +15,8 @@ Route = tuple[str, type[RequestHandler]]
 class Entry:
     """An entry of the menu; entries are sorted by `order`.
 
-    `public` entries are also shown to who is not logged in. `icon` is a name that `ui.ICONS` has.
+    `public` entries are also shown to who is not logged in, `operators` ones only to operators.
+    `icon` is a name that `ui.ICONS` has.
     """
 
     order: int
@@ -23,6 +24,7 @@ class Entry:
     path: str = field(compare=False)
     icon: str = field(compare=False, default="dot")
     public: bool = field(compare=False, default=False)
+    operators: bool = field(compare=False, default=False)
 
 
 @dataclass(frozen=True, slots=True)

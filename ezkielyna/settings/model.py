@@ -80,6 +80,14 @@ def _contact(value: str) -> str:
     return value
 
 
+def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what no account can have."""
+    for value in values:
+        if "@" not in value:
+            raise ValueError(f"{value!r} is no e-mail address")
+    return values
+
+
 PathWord = Annotated[str, AfterValidator(_path_word)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
@@ -194,6 +202,9 @@ class AccountSettings(Section):
     refund_policy: str = Field(
         "Credit does not expire. What you have not used is refunded on request.",
         description="said beside the amount before a customer pays",
+    )
+    operators: Annotated[Names, AfterValidator(_addresses)] = Field(
+        (), description="e-mail addresses of accounts that may open /admin, once verified"
     )
     contact: Annotated[str, AfterValidator(_contact)] = Field(
         "", description="how customers reach you: an e-mail address or an https:// address"

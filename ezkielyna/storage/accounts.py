@@ -143,6 +143,16 @@ class Accounts:
                 return
             after = records[-1].email
 
+    async def search(self, begins: str, *, after: str, limit: int) -> Sequence[AccountRecord]:
+        """Return accounts whose e-mail begins so, by e-mail, from behind another one."""
+        first = {"$gt": after} if after >= begins else {"$gte": begins}
+        bounds = {**first, "$lt": begins + "\uffff"} if begins else first
+        return await self._records({"email": bounds}, limit)
+
+    async def count(self, status: Status | None = None) -> int:
+        """Return how many accounts there are, all or of one status."""
+        return await self._accounts.count_documents({} if status is None else {"status": status})
+
     async def suspend(self, email: str, *, by: str = "") -> AccountRecord:
         """Stop an account: its keys are refused everywhere within seconds. Raises Missing."""
         return await self._set(email, {"status": "suspended"}, "account-suspended", by)

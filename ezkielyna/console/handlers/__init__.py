@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ezkielyna.console.handlers import (
     activity,
+    admin,
     billing,
     docs,
     health,
@@ -41,4 +42,5 @@ TOPICS: tuple[Topic, ...] = (
     settings.TOPIC,
     health.TOPIC,
     payments.TOPIC,
+    admin.TOPIC,
 )
