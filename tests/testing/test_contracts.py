@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,18 +12,25 @@ import orjson
 import pytest
 
 from ezkielyna import (
+    Account,
     Bill,
     BillingPolicy,
     Exchange,
+    Key,
     PaymentEvent,
     PaymentMethod,
     Permit,
     Plan,
+    RateLimited,
+    RateLimiter,
     RequestContext,
+    Standing,
     UpstreamError,
     UpstreamRequest,
     Usage,
+    scopes,
 )
+from ezkielyna.contract.limits import NO_LIMITS
 from ezkielyna.defaults import MemoryLimiter
 from ezkielyna.defaults.per_token import PerToken
 from ezkielyna.testing import (
@@ -36,6 +44,7 @@ from ezkielyna.testing.dialect import chat_answer, chat_stream
 from ezkielyna_openai import OpenAIProvider
 
 STREAM = b"".join(chat_stream(["Hello ", "you"]))
+ACCOUNT, KEY = Account("acc_1", "a@b.c", "p"), Key("key_1", "acc_1", "k")
 FAULTS = (AssertionError, pytest.fail.Exception)
 
 
@@ -188,20 +197,75 @@ class Generous(MemoryLimiter):
         return await super().admit(replace(ctx, plan=Plan("p")))
 
 
+class OfAccounts(MemoryLimiter):
+    """Forgets keys and models, as the first limiter that `plugins new` wrote."""
+
+    async def admit(self, ctx: RequestContext) -> Permit:
+        return await super().admit(
+            replace(ctx, plan=replace(ctx.plan, key=NO_LIMITS, model=()), account=ACCOUNT, key=KEY)
+        )
+
+
+class Hasty(RateLimiter):
+    """Counts under one limit before it looks at the next."""
+
+    kind = "hasty"
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.running: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
+
+    async def admit(self, ctx: RequestContext) -> Permit:
+        found = scopes(ctx.plan, ctx.account, ctx.key, ctx.model)
+        for scope in found:
+            limits = scope.limits
+            for counts, cost, limit in (
+                (self.running, 1, limits.concurrency),
+                (self.tokens, ctx.input_estimate, limits.tpm),
+            ):
+                if limit and counts[scope.id] + cost > limit:
+                    raise RateLimited("no more", retry_after_s=1)
+                counts[scope.id] += cost
+        return HastyPermit(self, [scope.id for scope in found])
+
+    def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
+        raise NotImplementedError
+
+
+class HastyPermit(Permit):
+    """Gives its slots back, and no token."""
+
+    def __init__(self, limiter: Hasty, taken: list[str]) -> None:
+        self.limiter, self.taken = limiter, taken
+
+    async def close(self, usage: Usage | None) -> None:
+        self.limiter.running.subtract(self.taken)
+
+
 @pytest.mark.parametrize(
-    "test",
+    ("faulty", "test"),
     [
-        "test_so_many_at_once_and_no_more",
-        "test_a_crowd_gets_no_more_than_the_limit",
-        "test_requests_are_limited",
-        "test_tokens_are_limited",
+        (Generous, "test_so_many_at_once_and_no_more"),
+        (Generous, "test_a_crowd_gets_no_more_than_the_limit"),
+        (Generous, "test_requests_are_limited"),
+        (Generous, "test_tokens_are_limited"),
+        (Generous, "test_an_account_is_limited_over_all_its_keys_and_models"),
+        (OfAccounts, "test_each_key_has_its_limits"),
+        (OfAccounts, "test_each_model_has_its_limits_in_each_account"),
+        (OfAccounts, "test_overrides_take_the_place_of_the_plan"),
+        (OfAccounts, "test_the_limits_of_a_key_are_shown"),
+        (Hasty, "test_what_a_key_is_refused_its_account_keeps"),
+        (Hasty, "test_what_an_account_is_refused_its_key_and_model_keep"),
+        (Hasty, "test_what_a_model_is_refused_its_key_and_account_keep"),
+        (Hasty, "test_every_limit_gets_back_what_was_not_used"),
     ],
 )
-def test_a_limiter_that_does_not_limit(test: str) -> None:
+def test_a_limiter_that_does_not_limit(faulty: type[RateLimiter], test: str) -> None:
     class Suite(RateLimiterContract):
-        limiter = Generous
+        limiter = faulty
 
-    with pytest.raises(FAULTS):
+    with pytest.raises((*FAULTS, RateLimited)):
         getattr(Suite(), test)()
 
 

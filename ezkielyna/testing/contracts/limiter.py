@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar
-
-import pytest
 
 from ezkielyna.contract.context import Account, Key, Plan
 from ezkielyna.contract.errors import RateLimited
 from ezkielyna.contract.limiter import Permit, RateLimiter, Standing
 from ezkielyna.contract.usage import Usage
-from ezkielyna.testing.requests import make_context
+from ezkielyna.testing.contracts.scopes import ScopesContract, admit, refused
 
 FREE = Plan("p")
 
 
-class RateLimiterContract:
+class RateLimiterContract(ScopesContract):
     """Subclass it and name your limiter; write `make` where `build` needs more than its defaults.
 
     The tests wait for nothing: limits are so low or so high that no time passes between.
     """
-
-    limiter: ClassVar[type[RateLimiter]]
-
-    def make(self) -> RateLimiter:
-        """Return the limiter as a configuration makes it, for one process."""
-        return self.limiter.build(1, "")
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[RateLimiter]:
-        """Start a limiter, and close it in the end."""
-        limiter = self.make()
-        await limiter.start()
-        try:
-            yield limiter
-        finally:
-            await limiter.close()
-
-    def run(self, work: Callable[[RateLimiter], Coroutine[Any, Any, None]]) -> None:
-        """Run what a test does with a limiter, on an event loop of its own."""
-
-        async def opened() -> None:
-            async with self.open() as limiter:
-                await work(limiter)
-
-        asyncio.run(asyncio.wait_for(opened(), 60))
 
     def test_kind_is_a_word(self) -> None:
         assert self.limiter.kind
@@ -244,22 +214,6 @@ class RateLimiterContract:
 
 async def nothing(_: RateLimiter) -> None:
     """Do nothing."""
-
-
-async def admit(
-    limiter: RateLimiter, plan: Plan, *, tokens: int = 0, account: str = "acc_1"
-) -> Permit:
-    """Return the permit of a request; raises RateLimited."""
-    ctx = make_context(plan=plan, account=account, input_bound=tokens, output_bound=0)
-    return await limiter.admit(ctx)
-
-
-async def refused(limiter: RateLimiter, plan: Plan, *, tokens: int = 0) -> RateLimited:
-    """Return the refusal of a request."""
-    with pytest.raises(RateLimited) as error:
-        await admit(limiter, plan, tokens=tokens)
-    assert (error.value.retry_after_s or 0) > 0
-    return error.value
 
 
 async def until_refused(
