@@ -233,13 +233,16 @@ class Keys:
         which: Document,
         remark: str = "",
     ) -> KeyRecord:
-        """Change what `query` finds, with a step of the trail; return the key that is `which`."""
+        """Change what `query` finds; return the key that is `which`.
+
+        That leaves a step of the trail; none where it is so.
+        """
 
         async def work(session: Session) -> None:
             changed = await self._keys.find_one_and_update(
                 query, {"$set": changes}, before=True, session=session
             )
-            if changed is not None:
+            if changed is not None and any(changed.get(k) != v for k, v in changes.items()):
                 await self._note(changed, act, by, session, remark)
 
         await self._database.transaction(work)

@@ -73,6 +73,24 @@ async def test_guesses_are_slowed_down_by_account(gateways: Gateways) -> None:
             assert "Try again in" in limited[0].text
 
 
+@pytest.mark.parametrize("several", [False, True], ids=["of an account", "from an address"])
+async def test_asking_for_mails_is_slowed_down(gateways: Gateways, *, several: bool) -> None:
+    async with gateways() as gateway:
+        visitor = Visitor(gateway.url)
+        token = await visitor.token("/reset")
+        waits: list[int] = []
+        for number in range(40):
+            email = f"{number}@example.com" if several else "ann@example.com"
+            answer = await visitor.post("/reset", {"email": email}, token=token)
+            if answer.status == 429:
+                waits.append(int(answer.headers["retry-after"]))
+                assert "Try again in" in answer.text
+                if waits[-1] > 1:
+                    break
+                await asyncio.sleep(waits[-1])
+        assert max(waits, default=0) > 1, "the delay does not grow"
+
+
 async def test_parallel_guesses_find_no_gap(gateways: Gateways) -> None:
     async with gateways() as gateway:
         visitor = await with_password(gateway)

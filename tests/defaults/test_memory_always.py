@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ezkielyna.contract.context import Plan
 from ezkielyna.contract.errors import RateLimited
 from ezkielyna.contract.limiter import Permit, Standing
+from ezkielyna.contract.limits import NO_LIMITS
+from ezkielyna.contract.limits import Limits as PerKey
 from ezkielyna.testing.limits import SECOND, Bench, close
 
 
@@ -25,10 +27,13 @@ class Limits(RuleBasedStateMachine):
         tpm=st.sampled_from([0, 1, 100, 6001, 200_000]),
         tpd=st.sampled_from([0, 5000, 100_001]),
         concurrency=st.sampled_from([0, 1, 3]),
+        key=st.sampled_from([NO_LIMITS, PerKey(rpm=7, tpm=3000), PerKey(tpd=6000, concurrency=2)]),
         workers=st.sampled_from([1, 1, 2, 3]),
     )
-    def begin(self, rpm: int, tpm: int, tpd: int, concurrency: int, workers: int) -> None:
-        plan = Plan("p", rpm=rpm, tpm=tpm, tpd=tpd, concurrency=concurrency)
+    def begin(
+        self, rpm: int, tpm: int, tpd: int, concurrency: int, key: PerKey, workers: int
+    ) -> None:
+        plan = Plan("p", rpm=rpm, tpm=tpm, tpd=tpd, concurrency=concurrency, key=key)
         self.bench = Bench(plan, workers)
         self.open: list[Permit] = []
         self.still: Standing | None = None
@@ -77,19 +82,20 @@ class Limits(RuleBasedStateMachine):
         if not hasattr(self, "bench"):
             return
         plan, now = self.bench.plan, self.bench.standing()
-        assert (now.limit_requests or 0, now.limit_tokens or 0) == (plan.rpm, plan.tpm)
+        assert (now.limit_requests or 0) in {plan.rpm, plan.key.rpm}
+        assert (now.limit_tokens or 0) in {plan.tpm, plan.key.tpm}
         if now.remaining_requests is not None:
-            assert 0 <= now.remaining_requests <= max(1, plan.rpm)
+            assert 0 <= now.remaining_requests <= max(1, plan.rpm, plan.key.rpm)
         if now.remaining_tokens is not None:
-            assert 0 <= now.remaining_tokens <= plan.tpm
+            assert 0 <= now.remaining_tokens <= max(plan.tpm, plan.key.tpm)
         if self.still is not None:
             assert (now.remaining_requests or 0) <= (self.still.remaining_requests or 0)
             assert (now.remaining_tokens or 0) <= (self.still.remaining_tokens or 0)
         self.still = now
         counts = self.bench.limiter._counts.get("acc_1")
         assert (counts.running if counts else 0) == len(self.open)
-        slots = max(1, plan.concurrency // self.bench.limiter.workers)
-        assert not plan.concurrency or len(self.open) <= slots
+        for limit in filter(None, (plan.concurrency, plan.key.concurrency)):
+            assert len(self.open) <= max(1, limit // self.bench.limiter.workers)
 
 
 TestLimits = Limits.TestCase

@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ezkielyna.contract.context import Account, Key
+from ezkielyna.contract.limits import Override
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate, Missing
 from ezkielyna.storage.keyformat import generate, well_formed
 from ezkielyna.storage.keys import Keys
+from ezkielyna.storage.trail import read
 
 SECRET = b"a secret of this test"
 
@@ -106,6 +108,19 @@ async def test_revoking_twice_keeps_the_first_time(database: Database) -> None:
     assert found[0].revoked
     with pytest.raises(Missing, match="key_x"):
         await keys.revoke("key_x")
+
+
+async def test_limits_of_a_key_leave_a_step_where_they_change(database: Database) -> None:
+    account = await account_in(database)
+    keys = Keys(database, SECRET)
+    made, _ = await keys.create(account, name="app", by="ann")
+    for override in (Override(rpm=5), Override(rpm=5), None):
+        changed = await keys.set_limits(made.id, override, by="ann")
+        assert changed.limits == override
+    steps = [(step.act, step.by) for step in await read(database, account)]
+    assert steps == [("key-limited", "ann")] * 2 + [("key-created", "ann")]
+    with pytest.raises(Missing):
+        await keys.set_limits("key_0", None, by="ann")
 
 
 async def test_keys_are_listed_oldest_first(database: Database) -> None:
