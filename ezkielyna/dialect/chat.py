@@ -199,7 +199,10 @@ def _completion(request: CompletionRequest) -> Json:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):
-        raise Unsupported("This model's upstream takes one prompt, as text.", param="prompt")
+        raise Unsupported(
+            "This model's upstream takes one prompt, as text; send a request for each.",
+            param="prompt",
+        )
     if not prompt:
         raise InvalidRequest("The prompt is empty.", param="prompt")
     if (request.best_of or 1) > (request.n or 1):

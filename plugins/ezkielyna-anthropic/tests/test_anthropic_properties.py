@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ezkielyna import ChatRequest, CompletionRequest, InvalidRequest
+from ezkielyna.testing.anything import ask_anything
+from ezkielyna.testing.gateway import Gateways
 from ezkielyna_anthropic import AnthropicProvider
 
 Json = dict[str, Any]
@@ -233,6 +235,17 @@ def test_a_completion_is_refused_by_name_or_well_formed(body: Json) -> None:
     except InvalidRequest:
         return
     check(orjson.loads(exchange.request.body))
+
+
+async def test_every_chat_through_the_gateway_is_refused_or_well_formed(
+    gateways: Gateways,
+) -> None:
+    answer = {
+        "id": "msg_1", "type": "message", "model": "c", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hi"}],
+        "usage": {"input_tokens": 3, "output_tokens": 1},
+    }  # fmt: skip
+    await ask_anything(gateways, "anthropic", orjson.dumps(answer), check)
 
 
 def check(sent: Json) -> None:

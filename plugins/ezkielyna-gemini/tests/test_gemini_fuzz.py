@@ -21,6 +21,8 @@ from ezkielyna import (
     InvalidRequest,
     UpstreamError,
 )
+from ezkielyna.testing.anything import ask_anything
+from ezkielyna.testing.gateway import Gateways
 from ezkielyna_gemini import GeminiProvider
 
 Json = dict[str, Any]
@@ -237,6 +239,14 @@ def test_a_chat_is_refused_or_valid(body: Json, model: str) -> None:
     else:
         event("valid")
         check(orjson.loads(made.request.body))
+
+
+async def test_every_chat_through_the_gateway_is_refused_or_valid(gateways: Gateways) -> None:
+    answer = {
+        "candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
+    }
+    await ask_anything(gateways, "gemini", orjson.dumps(answer), check)
 
 
 @QUIET
