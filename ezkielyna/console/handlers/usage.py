@@ -49,8 +49,7 @@ class Usage(AccountPage):
             asked = Asked(metric=asked.metric, group=asked.group)
             period = asked.period(now)
         database, account = self.console.database, self.account.id
-        found = await usage_series(database, account, asked.group, period)
-        by_model = found
+        found = by_model = await usage_series(database, account, asked.group, period)
         if asked.group != "model":
             by_model = await usage_series(database, account, "model", period)
         names = await value_names(self, asked.group)
