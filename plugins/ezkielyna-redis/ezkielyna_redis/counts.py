@@ -22,6 +22,8 @@ DAY_SLOT = DAY // SLOTS
 BURST_PART = 6
 """The burst of requests is the limit divided by this, at least one request."""
 
+_NO_LIMIT = None, None, 0.0
+
 SLOT_RETRY = SECOND
 """When to try again for a slot: nobody knows when a running request ends."""
 
@@ -144,7 +146,8 @@ class Counts:
         self.requests, minute, minute_at, day, day_at = used
         self.elsewhere, self.heard = elsewhere, now
         self.minute.restart(minute_at, minute)
-        self.day.restart(day_at, day)
+        if day or self.day.used:
+            self.day.restart(day_at, day)
 
     def wait(self, now: int, quota: Quota, tokens: int, slots: int) -> tuple[int, int]:
         """Return the microseconds until such a request passes, 0 for now, and the limit's number.
@@ -154,8 +157,8 @@ class Counts:
         """
         longest, which = 0, 0
         limits = quota.limits
-        if quota.interval and self._ahead(now, quota) > quota.burst:
-            longest = self._ahead(now, quota) - quota.burst
+        if quota.interval and self.ahead(now, quota) > quota.burst:
+            longest = self.ahead(now, quota) - quota.burst
         windows = (
             (1, limits.tpm, self.minute, MINUTE_SLOT),
             (2, limits.tpd, self.day, DAY_SLOT),
@@ -185,7 +188,7 @@ class Counts:
         """Return what `wait` does, by what Redis is known to refuse."""
         longest, which = 0, 0
         if quota.interval and self.requests - now > quota.burst:
-            longest = self._ahead(now, quota) - quota.burst
+            longest = self.ahead(now, quota) - quota.burst
         refused = self.refused
         if refused is not None and tokens >= refused.tokens and now - refused.seen < fresh:
             wait = refused.until - now
@@ -199,7 +202,7 @@ class Counts:
         """Count a request without Redis."""
         debt = self.owing(now)
         if quota.interval:
-            self.requests = now + self._ahead(now, quota) + quota.interval
+            self.requests = now + self.ahead(now, quota) + quota.interval
             debt.requests += quota.interval // quota.parts
         limits = quota.limits
         if limits.tpm:
@@ -230,27 +233,28 @@ class Counts:
         used = self.running or self.debt is not None or self.minute.used or self.day.used
         return not used and self.requests <= now
 
-    def standing(self, now: int, quota: Quota) -> Standing:
-        """Return what is left."""
-        limits = quota.limits
-        ahead = self._ahead(now, quota)
-        left = None
-        if quota.interval:
-            left = max(0, (quota.burst - ahead) // quota.interval + 1)
-        if not limits.tpm:
-            return Standing(limits.rpm or None, left, ahead / SECOND)
-        self.minute.expire(now // MINUTE_SLOT)
-        free = limits.tpm - self.minute.used
-        whole = self.minute.whole()
-        return Standing(
-            limits.rpm or None,
-            left,
-            ahead / SECOND,
-            limits.tpm,
-            max(0, free) // quota.parts,
-            (whole * MINUTE_SLOT - now) / SECOND if whole else 0.0,
-        )
-
-    def _ahead(self, now: int, quota: Quota) -> int:
+    def ahead(self, now: int, quota: Quota) -> int:
         """Return how far requests are ahead; never further than one request can bring it."""
         return max(0, min(self.requests - now, quota.burst + quota.interval))
+
+
+def standing_of(counted: Iterable[tuple[Counts, Quota]], now: int) -> Standing:
+    """Return what is left: of each kind, by the limit that leaves less."""
+    requests: tuple[int, int, float] | None = None
+    tokens: tuple[int, int, float] | None = None
+    for counts, quota in counted:
+        interval = quota.interval
+        if interval:
+            ahead = counts.ahead(now, quota)
+            left = (quota.burst - ahead) // interval + 1
+            if requests is None or left < requests[1]:
+                requests = quota.limits.rpm, max(0, left), ahead / SECOND
+        tpm = quota.limits.tpm
+        if tpm:
+            minute = counts.minute
+            minute.expire(now // MINUTE_SLOT)
+            left = max(0, tpm - minute.used) // quota.parts
+            if tokens is None or left < tokens[1]:
+                whole = minute.whole() * MINUTE_SLOT - now if minute.used else 0
+                tokens = tpm, left, whole / SECOND
+    return Standing(*(requests or _NO_LIMIT), *(tokens or _NO_LIMIT))

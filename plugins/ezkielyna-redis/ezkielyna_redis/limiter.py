@@ -19,11 +19,11 @@ from ezkielyna import (
     Standing,
     scopes,
 )
-from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused
+from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused, standing_of
 from ezkielyna_redis.link import Away, Link
 from ezkielyna_redis.permits import SharedPermit, Under, refusal
 from ezkielyna_redis.remote import BEATS, Remote
-from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, OWE, SERVER_TIME, keyed, packed
+from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, NOTHING, OWE, SERVER_TIME, packed
 
 HOLD_S = 30.0
 """How long a slot outlives a killed process."""
@@ -95,7 +95,7 @@ class RedisLimiter(RateLimiter):
         tokens = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
         under = self._under(ctx)
         counted = [self._counts(ctx.account.id, id_) for id_ in under.ids]
-        permit = SharedPermit(self, counted, under.quotas, tokens, self._id())
+        permit = SharedPermit(self, counted, under, tokens, self._id())
         if not counted:
             permit.standing = Standing()
             return permit
@@ -111,11 +111,11 @@ class RedisLimiter(RateLimiter):
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left by what Redis told this process last; counts nothing."""
-        standing, now = Standing(), self._remote.now()
-        for scope in scopes(plan, account, key):
-            counts = self._counted.get(scope.id) or Counts(account.id, scope.id)
-            standing = standing.tightest(counts.standing(now, self._quota(scope.limits, 1)))
-        return standing
+        found = [
+            (self._counted.get(id_) or Counts(account.id, id_), self._quota(limits, 1))
+            for id_, limits, _ in scopes(plan, account, key)
+        ]
+        return standing_of(found, self._remote.now())
 
     async def refresh(self, link: Link) -> None:
         """Pay what is owed to Redis and say which slots are still held. Raises Away."""
@@ -143,7 +143,7 @@ class RedisLimiter(RateLimiter):
     def give_back(self, permit: SharedPermit, used: int) -> None:
         """Free slots and correct the tokens; Redis is told at once, or when it is back."""
         now, more, link = self._remote.now(), used - permit.tokens, self._remote.link
-        names: list[bytes] = []
+        told, corrects = packed(b"%d" % more), False
         numbers: list[bytes] = []
         for counts, quota in zip(permit.counted, permit.quotas, strict=True):
             if quota.slots:
@@ -151,19 +151,19 @@ class RedisLimiter(RateLimiter):
                 if not counts.running:
                     self._busy.discard(counts)
             minute, day = quota.more(more)
+            numbers.append(told if minute else NOTHING)
+            numbers.append(told if day else NOTHING)
             if not (quota.slots or minute or day):
                 continue
+            corrects = True
             if minute or day:
                 counts.shift(now, quota, more)
             if link is None:
                 self._owe(counts, permit, quota, minute, day)
-            else:
-                names += counts.names
-                numbers += (b"%d" % minute, b"%d" % day)
-        if link is not None and names:
-            at = b"%d" % permit.at
-            tail = b"".join((keyed(*names), SERVER_TIME, packed(permit.id, at, *numbers)))
-            link.tell(CORRECT, 3 + len(names) + len(numbers), tail)
+        if link is not None and corrects:
+            charged = packed(permit.id, b"%d" % permit.at)
+            tail = b"".join((permit.keys, SERVER_TIME, charged, *numbers))
+            link.tell(CORRECT, 3 + 2 * len(numbers), tail)
 
     def _owe(
         self, counts: Counts, permit: SharedPermit, quota: Quota, minute: int, day: int
@@ -182,7 +182,7 @@ class RedisLimiter(RateLimiter):
         for number, counts in enumerate(permit.counted):
             *used, running = told[6 * number : 6 * number + 6]
             counts.told(used, max(0, running - len(counts.running) - granted), now)
-        standing = permit.left(now)
+        left = permit.left(now)
         if not granted:
             permit.closed = True
             scope, which = divmod(limit, 4)
@@ -190,9 +190,9 @@ class RedisLimiter(RateLimiter):
             # A reply that was under way while tokens were given back does not know of them.
             if which in (1, 2) and counts.corrections == permit.corrections[scope]:
                 counts.refused = Refused(now, now + wait, permit.tokens, which)
-            raise refusal(wait, under.name(limit), standing)
+            raise refusal(wait, under.name(limit), left)
         self._runs(permit)
-        permit.standing = standing
+        permit.standing = left
         return permit
 
     def _alone(self, permit: SharedPermit, under: Under) -> Permit:
@@ -201,8 +201,10 @@ class RedisLimiter(RateLimiter):
         permit.at = now
         permit.quotas = [self._quota(quota.limits, parts) for quota in permit.quotas]
         wait, limit = permit.longest(
-            counts.wait(now, quota, permit.tokens, counts.slots(now, quota, self._beat))
-            for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+            [
+                counts.wait(now, quota, permit.tokens, counts.slots(now, quota, self._beat))
+                for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+            ]
         )
         if wait:
             permit.closed = True
@@ -223,8 +225,10 @@ class RedisLimiter(RateLimiter):
         """Raise RateLimited for what Redis would refuse by all that is known here."""
         now = self._remote.now()
         wait, limit = permit.longest(
-            counts.known(now, quota, permit.tokens, FRESH)
-            for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+            [
+                counts.known(now, quota, permit.tokens, FRESH)
+                for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+            ]
         )
         if wait > MARGIN:
             raise refusal(wait, under.name(limit), permit.left(now))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from ezkielyna import Permit, RateLimited, RequestContext, Scope, Standing, Usage
-from ezkielyna_redis.counts import Counts, Quota
+from ezkielyna_redis.counts import Counts, Quota, standing_of
 from ezkielyna_redis.scripts import keyed
 
 
@@ -45,7 +44,8 @@ class Shares(Protocol):
 class SharedPermit(Permit):
     """Slots, and tokens charged on an estimate at the time `at`. Closing it again changes nothing.
 
-    `counted` and `quotas` belong together. `corrections` were the counts' own at the beginning.
+    `counted` and `quotas` belong together; `keys` are their names, packed. `corrections` were the
+    counts' own at the beginning.
     """
 
     __slots__ = (
@@ -55,17 +55,19 @@ class SharedPermit(Permit):
         "corrections",
         "counted",
         "id",
+        "keys",
         "quotas",
         "standing",
         "tokens",
     )
 
     def __init__(
-        self, shares: Shares, counted: list[Counts], quotas: list[Quota], tokens: int, id_: bytes
+        self, shares: Shares, counted: list[Counts], under: Under, tokens: int, id_: bytes
     ) -> None:
         self._shares = shares
         self.counted = counted
-        self.quotas = quotas
+        self.quotas = under.quotas
+        self.keys = under.keys
         self.corrections = [counts.corrections for counts in counted]
         self.tokens = tokens
         self.id = id_
@@ -88,15 +90,11 @@ class SharedPermit(Permit):
 
     def left(self, now: int) -> Standing:
         """Return what is left under all limits."""
-        standing = Standing()
-        for counts, quota in zip(self.counted, self.quotas, strict=True):
-            standing = standing.tightest(counts.standing(now, quota))
-        return standing
+        return standing_of(zip(self.counted, self.quotas, strict=True), now)
 
-    def longest(self, waits: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    def longest(self, waits: list[tuple[int, int]]) -> tuple[int, int]:
         """Return the longest wait, and 4 * scope + which of the limit that needs it."""
-        numbered = ((wait, 4 * scope + which) for scope, (wait, which) in enumerate(waits))
-        return max(numbered)
+        return max([(wait, 4 * scope + which) for scope, (wait, which) in enumerate(waits)])
 
 
 def refusal(wait: int, limit: str, standing: Standing) -> RateLimited:

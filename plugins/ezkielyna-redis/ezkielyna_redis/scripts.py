@@ -33,7 +33,7 @@ class Script:
 
 def packed(*parts: bytes) -> bytes:
     """Return strings as RESP spells them, without the head that counts them."""
-    return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 def keyed(*keys: bytes) -> bytes:
@@ -47,6 +47,8 @@ OWE = Script("owe")
 HOLD = Script("hold")
 HEARTBEAT = Script("heartbeat")
 SCRIPTS = (ADMIT, CORRECT, OWE, HOLD, HEARTBEAT)
+
+NOTHING = packed(b"0")
 
 SERVER_TIME = packed(b"")
 """The first argument of every script: take the time from the server."""

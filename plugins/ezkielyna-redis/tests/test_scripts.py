@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from ezkielyna import Limits
 from ezkielyna.testing.redis_server import RedisServer
-from ezkielyna_redis.counts import DAY, DAY_SLOT, MINUTE, MINUTE_SLOT, Counts, Debt, Quota
+from ezkielyna_redis.counts import (
+    DAY,
+    DAY_SLOT,
+    MINUTE,
+    MINUTE_SLOT,
+    Counts,
+    Debt,
+    Quota,
+    standing_of,
+)
 from ezkielyna_redis.scripts import ADMIT, CORRECT, HEARTBEAT, HOLD, OWE, Script
 
 START = 1_800_000_000_000_000
@@ -158,7 +167,7 @@ def test_lua_python_and_the_model_agree(
                 mine = counts.wait(now, quota, amount, quota.slots)
                 if not room and reply.limit // 4 == SCOPES.index(scope) and reply.limit % 4 != 3:
                     assert mine[0] >= reply.wait, "what is known here is never too hopeful"
-                left = counts.standing(now, quota).remaining_tokens
+                left = standing_of([(counts, quota)], now).remaining_tokens
                 assert left == (max(0, model.limits.tpm - minute) if model.limits.tpm else None)
         elif running:
             id_, at, charged, uses = running.pop()
