@@ -6,6 +6,8 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +26,10 @@ OUTAGE_S, HANG_S = (60.0, 20.0) if SOAK else (2.0, 2.0)
 """How long the database is away under load, and how long first bytes are compared."""
 
 LATER_S = 0.01 if SOAK else 0.05
-"""By how much the slowest first bytes may come later; few of them say less about it."""
+"""By how much the slowest first bytes may come later; few of them say less about it.
+
+Where the machine is so busy that they usually take longer than that, twice as long is no later.
+"""
 
 PAUSE_S = 0.03
 
@@ -144,46 +149,54 @@ async def _until_served(url: str, key: str) -> Answer:
     return answer
 
 
-async def test_first_bytes_come_no_later_while_the_database_hangs(fragile: Lab) -> None:
-    ann = await fragile.account("50")
+async def test_first_bytes_come_no_later_while_the_database_hangs(
+    fragile: Lab, lab: Lab, tmp_path: Path
+) -> None:
+    """Beside a gateway whose database answers: what else the machine does slows both."""
+    calm = replace(lab, folder=tmp_path / "calm")
+    calm.folder.mkdir()
+    ann, bob = await fragile.account("50"), await calm.account("50")
     async with (
         ScriptedUpstream(ANSWERING) as upstream,
         fragile.serving(upstream.url) as gateway,
+        calm.serving(upstream.url) as other,
         await Line.open(gateway.url) as line,
+        await Line.open(other.url) as beside,
     ):
         answers = await warmed(line, ann)
+        await warmed(beside, bob)
         upstream.scripts = [STREAMING]
-        before = await _first_bytes(line, ann)
+        hanging, usual = list[float](), list[float]()
         async with away(fragile, "stopped"):
-            during = await _first_bytes(line, ann)
+            ends = time.monotonic() + HANG_S
+            while time.monotonic() < ends:
+                hanging.append(await _first_byte(line, ann))
+                usual.append(await _first_byte(beside, bob))
+                await asyncio.sleep(PAUSE_S)
         print(
-            f"p99 of {len(before)}: {_p99(before) * 1e3:.1f} ms, of {len(during)} while it hangs: "
-            f"{_p99(during) * 1e3:.1f} ms"
+            f"p99 of {len(hanging)} while the database hangs: {_p99(hanging) * 1e3:.1f} ms, "
+            f"of another gateway: {_p99(usual) * 1e3:.1f} ms"
         )
-        await fragile.usages(len(answers) + len(before) + len(during), within_s=30)
-    assert _p99(during) < _p99(before) + LATER_S, (_p99(before), _p99(during))
+        await fragile.usages(len(answers) + len(hanging), within_s=30)
+    assert _p99(hanging) < _p99(usual) + max(LATER_S, _p99(usual)), (_p99(hanging), _p99(usual))
     await fragile.verify()
 
 
 STREAMING = streaming(chat_stream(["a", "b"]))
 
 
-async def _first_bytes(line: Line, payer: Payer) -> list[float]:
-    """Return the times to the first byte of streams."""
-    times: list[float] = []
-    ends = time.monotonic() + HANG_S
-    while time.monotonic() < ends:
-        began = time.monotonic()
-        line.send(payer.key, {**CHAT, "stream": True})
-        head = await line.head()
-        assert head.status == 200
-        chunks = line.chunks()
-        await anext(chunks)
-        times.append(time.monotonic() - began)
-        async for _ in chunks:
-            pass
-        await asyncio.sleep(PAUSE_S)
-    return times
+async def _first_byte(line: Line, payer: Payer) -> float:
+    """Return the time to the first byte of a stream, which is read to its end."""
+    began = time.monotonic()
+    line.send(payer.key, {**CHAT, "stream": True})
+    head = await line.head()
+    assert head.status == 200
+    chunks = line.chunks()
+    await anext(chunks)
+    first = time.monotonic() - began
+    async for _ in chunks:
+        pass
+    return first
 
 
 def _p99(times: list[float]) -> float:

@@ -48,6 +48,7 @@ class Log:
         self.ended.add(name)
 
 
+@pytest.mark.timeout(seconds=300)
 @pytest.mark.parametrize("repeat", range(REPEATS))
 async def test_no_stream_is_lost_or_billed_twice(lab: Lab, repeat: int) -> None:
     payer = await lab.account("100")
@@ -101,7 +102,7 @@ async def _round(
         assert not all(whole), "the kernel gave every stream to the other worker"
     await lab.usages(len(seen), within_s=killed + 10 - time.monotonic())
     while listeners(gateway.url) < 2 or len(lab.journals) != 2:
-        assert time.monotonic() < killed + 15
+        assert time.monotonic() < killed + 60, "the successor does not come up"
         await asyncio.sleep(0.05)
 
 
