@@ -1,16 +1,15 @@
 """A process with a ledger and nothing else, to be killed at a crash point.
 
-`python -m ezkielyna.testing.ledger_process URL DATABASE DATA ACCOUNT` recovers what it finds,
-serves requests of every kind, lets its lease go idle and leaves; it meets every crash point on its
-way, those of recovery if there is something to recover. Its diary `DATA/diary` has lines `request
-least most`: what a request may be charged from then on; `least` -1 while nobody has to know of it.
+Started by `armed.killed`, it recovers what it finds, serves requests of every kind, lets its lease
+go idle and leaves; it meets every crash point on its way, those of recovery if there is something
+to recover. Its diary `DATA/diary` has lines `request least most`: what a request may be charged
+from then on; `least` -1 while nobody has to know of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 
 from ezkielyna.ledger.books import Ledger, Reservation, boot_clock
@@ -101,7 +100,3 @@ async def main(url: str, name: str, data: Path, account: str) -> None:
     await visit.rest()
     await ledger.close()
     await database.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]))

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ezkielyna.ledger.crash import CRASH_POINTS
 from ezkielyna.ledger.verify import verify
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import StorageError
+from ezkielyna.testing.armed import killed
 from ezkielyna.testing.database import DatabaseServer
 from ezkielyna.testing.ledger import balance, dump, funded
 
@@ -33,16 +33,6 @@ POINTS = [point for point in CRASH_POINTS if point not in OF_GATEWAY]
 CASES = [(point, n) for point in POINTS for n in (1, LATER.get(point, 2))] * ROUNDS
 OF_RECOVERY = ("in_recovery", "after_recovered_batch", "before_journal_removed")
 ONCE = ("after_progress", "after_return", "before_return", *OF_RECOVERY)
-
-
-async def killed(server: DatabaseServer, name: str, data: Path, point: str) -> int:
-    """Run a process that is killed at a crash point; return how it ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "ezkielyna.testing.ledger_process", server.url, name, str(data), "ann"),
-        env={**os.environ, "EZKIELYNA_CRASH_POINT": point},
-    )
-    return await process.wait()
 
 
 def diary(data: Path) -> dict[str, tuple[int, int]]:
@@ -86,11 +76,12 @@ async def test_killed_and_recovered(
     point: str, number: int, database: Database, database_server: DatabaseServer, tmp_path: Path
 ) -> None:
     await funded(database, "ann", FUNDS)
+    where = database_server.url, database.name, tmp_path, "ann"
     if point in OF_RECOVERY:
-        code = await killed(database_server, database.name, tmp_path, f"after_end:{70 * number}")
+        code = await killed(f"after_end:{70 * number}", *where)
         assert code == -signal.SIGKILL
     passed = 1 if point in ONCE else number
-    code = await killed(database_server, database.name, tmp_path, f"{point}:{passed}")
+    code = await killed(f"{point}:{passed}", *where)
     assert code == -signal.SIGKILL
     shutil.copytree(tmp_path / "journal", tmp_path / "again" / "journal")
     await recovered(database, tmp_path)
