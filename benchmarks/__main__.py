@@ -82,6 +82,9 @@ class Session:
                 )
                 for figure, value in figures(measure, raw, subject).items():
                     self.rounds[subject.name][figure].append(value)
+                if raw.get("streams", self.options.streams) < self.options.streams / 2:
+                    self.leave_out(f"{subject.name}: {measure.name}, later rounds", raw["error"])
+                    self.failing.add((subject.name, measure.name))
                 note = f" ERRORS {raw['errors']}: {raw['error'][:200]}" if raw["errors"] else ""
                 say(f"round {number}: {measure.name}: {subject.name}{note}")
 
@@ -238,7 +241,9 @@ def _gateways(options: argparse.Namespace) -> dict[str, Callable[[Stage], list[S
         "ours, llhttp": ours("llhttp", priced=True),
         "ours, llhttp, no money": ours("llhttp", priced=False, moneyless=True, only=("plain",)),
         "ours, tornado": ours("tornado", priced=False),
-        "ours, llhttp, 2 workers": ours("llhttp", priced=False, workers=2, only=("plain",)),
+        "ours, llhttp, 2 workers": ours(
+            "llhttp", priced=False, workers=2, only=("plain", "balance")
+        ),
     }
     if options.peers:
         known |= peers(options.peers_folder)

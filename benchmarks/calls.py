@@ -161,6 +161,11 @@ class Call(asyncio.Protocol):
         self._transport.abort()
 
     @property
+    def answered(self) -> bool:
+        """Whether the head of the answer has come."""
+        return self._left is not None
+
+    @property
     def flowing(self) -> bool:
         """Whether the answer under way has brought content."""
         return self.busy and self._chunks > 0

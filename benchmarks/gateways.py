@@ -111,6 +111,7 @@ class Subject:
     probe: str = ""  # a small page of its own
     alone: bool = True  # its processes serve no other column; of those that share, one is
     headers: tuple[str, ...] = ()
+    several: bool = False  # several workers serve
     only: tuple[str, ...] = ()  # the measures to take of it; all when empty
     once: dict[str, list[float]] = field(default_factory=dict)  # figures taken at the start
 
@@ -225,6 +226,7 @@ def ours(
             translates=True,
             probe=f"http://127.0.0.1:{port}/healthz",
             only=only,
+            several=workers > 1,
         )
         if priced:
             one.once["start_s"] = _start_times(stage, program, folder, wire)

@@ -23,6 +23,7 @@ from benchmarks.probe import Probe
 from benchmarks.processes import cpu_s, memory_kib
 
 _OPENING_AT_ONCE = 50
+_OPENING_S = 0.01  # more patience for every stream
 _SETTLE_S = 0.4
 _PATIENCE_S = 45.0
 
@@ -60,6 +61,22 @@ class Run:
             batch = range(first, min(first + _OPENING_AT_ONCE, count))
             await asyncio.gather(*(self.dial(ended) for _ in batch))
 
+    async def stream_many(self, count: int, ended: Callable[[Call], None]) -> None:
+        """Open streams, the next ones when those before are answered; raises OSError.
+
+        Streams that are open are measured, not the crowd that opens them.
+        """
+        for first in range(0, count, _OPENING_AT_ONCE):
+            await self.dial_many(min(_OPENING_AT_ONCE, count - first), ended)
+            opening = self.calls[first:]
+            for call in opening:
+                call.send()
+            until = time.monotonic() + _PATIENCE_S
+            while not all(call.answered or call.lost for call in opening):
+                if time.monotonic() > until:
+                    return
+                await asyncio.sleep(0.005)
+
     async def window(self, seconds: float) -> None:
         """Count for so long, and note what the watched processes spent meanwhile."""
         gc.collect()
@@ -92,7 +109,7 @@ class Run:
 
     async def flowing(self) -> None:
         """Wait until every stream brings content, then for things to settle."""
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _PATIENCE_S + len(self.calls) * _OPENING_S
         while time.monotonic() < until:
             if all(call.flowing or call.lost for call in self.calls):
                 break
@@ -170,10 +187,7 @@ async def paced(run: Run, streams: int, seconds: float) -> dict[str, Any]:
         if run.tally.open and not call.lost:
             run.tally.fail("a stream ended before the measurement did")
 
-    for first in range(0, streams, _OPENING_AT_ONCE):
-        await run.dial_many(min(_OPENING_AT_ONCE, streams - first), ended)
-        for call in run.calls[first:]:
-            call.send()
+    await run.stream_many(streams, ended)
     await run.flowing()
     await run.window(seconds)
     flowing = sum(call.flowing for call in run.calls)
@@ -188,10 +202,7 @@ async def fair(
     run: Run, fire: Run, streams: int, connections: int, seconds: float
 ) -> dict[str, Any]:
     """Time the gaps of slow streams, first alone, then beside streams that come at full speed."""
-    for first in range(0, streams, _OPENING_AT_ONCE):
-        await run.dial_many(min(_OPENING_AT_ONCE, streams - first), lambda call: None)
-        for call in run.calls[first:]:
-            call.send()
+    await run.stream_many(streams, lambda call: None)
     await run.flowing()
     await run.window(seconds)
     quiet = percentiles(run.tally.gaps)

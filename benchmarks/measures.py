@@ -24,15 +24,16 @@ _IMAGE = ("--image-kib", "10240")
 class Measure:
     """One kind of load: a way of `load.py`, the script it asks for, and its options.
 
-    `needs` names what a subject must have to be measured so: "translates", "probe", "alone", or "".
-    One that is taken `once` is taken in the first round, before its processes did anything else.
+    `needs` names what a subject must have to be measured so: "translates", "probe", "alone",
+    "several" (workers), or "". One that is taken `once` is taken in the first round, before its
+    processes did anything else.
     """
 
     name: str
     way: str
     script: str
     options: tuple[str, ...] = ()
-    needs: Literal["", "translates", "probe", "alone"] = ""
+    needs: Literal["", "translates", "probe", "alone", "several"] = ""
     fire: str = ""
     once: bool = False
 
@@ -57,6 +58,7 @@ def measures(seconds: float, *, streams: int, idle_streams: int, group: int) -> 
     return [
         Measure("memory", "paced", f"paced-1x{long}", idle, "alone", once=True),
         Measure("plain", "closed", "plain", many),
+        Measure("balance", "closed", "plain", ("--connections", "256"), "several"),
         Measure("burst", "closed", burst, few),
         Measure("nulls", "closed", f"{burst}-nulls", few),
         Measure("anthropic", "closed", f"anthropic-{burst}", few, "translates"),
@@ -108,7 +110,7 @@ def take(line: Sequence[str], key: str, seconds: float, cores: Sequence[int]) ->
     try:
         with on_cores(cores):
             done = subprocess.run(
-                whole, capture_output=True, text=True, timeout=seconds + _SPARE_S, check=False
+                whole, capture_output=True, text=True, timeout=seconds + 2 * _SPARE_S, check=False
             )
     except subprocess.TimeoutExpired:
         return {"errors": 1, "error": f"took too long: {shown(line)}"}
@@ -129,6 +131,8 @@ def figures(measure: Measure, raw: dict[str, Any], subject: Subject) -> dict[str
     spent = raw["cpu_s"] if subject.pids else None
     if measure.name in ("plain", "burst", "nulls", "anthropic", "gemini"):
         found |= _closed(measure.name, raw, seconds, spent)
+    elif measure.name == "balance":
+        found |= _balance(raw, seconds)
     elif measure.name == "paced":
         found |= _paced(measure, raw, seconds, spent)
     elif measure.name == "first":
@@ -161,10 +165,15 @@ def _closed(
         found[f"{name}_cpu_{'ms' if name == 'plain' else 'us'}"] = scale * spent / count
     if name == "plain" and raw["duration_ms"]:
         found["plain_p99_ms"] = raw["duration_ms"]["p99"]
-    working = [one for one in raw.get("cpu_each_s", ()) if one > _WORKING * seconds]
-    if name == "plain" and len(working) > 1:
-        found["plain_balance"] = 100 * (max(working) / (sum(working) / len(working)) - 1)
     return found
+
+
+def _balance(raw: dict[str, Any], seconds: float) -> dict[str, float]:
+    """Return by how many per cent the busiest worker's CPU time exceeds the mean."""
+    working = [one for one in raw.get("cpu_each_s", ()) if one > _WORKING * seconds]
+    if len(working) < 2:
+        return {}
+    return {"balance": 100 * (max(working) / (sum(working) / len(working)) - 1)}
 
 
 def _paced(

@@ -86,7 +86,7 @@ GOALS = (
         "plain_requests_s", 1.7, 1.7, False, " times one", 2, "ours, llhttp, 2 workers", ALONE,
     ),
     Goal(
-        "uneven load of two workers, the busier over the mean", "plain_balance", 20, 10, unit=" %",
+        "uneven load of two workers, the busier over the mean", "balance", 20, 10, unit=" %",
         digits=1, subject="ours, llhttp, 2 workers",
     ),
     Goal(

@@ -68,7 +68,7 @@ ROWS = (
     Row("memory idle, MiB", "memory_idle_mib", 1),
     Row("open streams", "memory_streams"),
     Row("   memory a stream, KiB", "memory_kib_stream", 1),
-    Row("uneven load of workers, %", "plain_balance", 1),
+    Row("uneven load of workers, %", "balance", 1),
 )
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -75,6 +76,7 @@ class Worker:
 
     def run(self, sock: socket.socket, ready: Callable[[], None]) -> None:
         """Serve until drained; `ready` is called when connections are accepted."""
+        raise_file_limit()
         uvloop.run(self._run(sock, ready))
 
     async def _run(self, sock: socket.socket, ready: Callable[[], None]) -> None:
@@ -135,6 +137,15 @@ def limits(settings: Settings) -> ListenerLimits:
 def wire_refusal(error: GatewayError) -> tuple[list[tuple[str, str]], bytes]:
     """Return headers and body for a refusal by the listener itself."""
     return [("x-request-id", new_request_id()), *error.headers()], error.body()
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets this process have: a stream takes two.
+
+    Shells and service managers often begin with 1,024, for programs that use `select`.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def quieten_collector() -> None:

@@ -127,8 +127,9 @@ def test_workers_that_carry_uneven_loads_are_noticed() -> None:
         "errors": 0, "seconds": 2.0, "requests": 100, "cpu_s": 3.0, "duration_ms": {},
         "cpu_each_s": [0.01, 1.2, 1.8],
     }  # fmt: skip
-    found = figures(ALL["plain"], raw, Subject("two", "u", pids=[1, 2, 3]))
-    assert found["plain_balance"] == pytest.approx(20)
+    found = figures(ALL["balance"], raw, Subject("two", "u", pids=[1, 2, 3]))
+    assert found["balance"] == pytest.approx(20)
+    assert not ALL["balance"].applies(Subject("one", "u"))
 
 
 def test_a_start_is_timed_to_its_line() -> None:
