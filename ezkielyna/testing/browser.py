@@ -140,33 +140,26 @@ class Browser:
         """
 
         async def work() -> None:
-            from axe_playwright_python.async_playwright import Axe
-
-            for theme in themes:
-                complaints = Complaints(allowed)
-                async with self._page(url, cookies, widths[0], theme, scripts=True) as page:
-                    complaints.watch(page)
-                    for path in paths:
-                        await self._look(page, url, path, widths, theme, prepare, Axe())
-                assert not complaints.found, complaints.found
+            complaints = Complaints(allowed)
+            async with self._page(url, cookies, widths[0], themes[0], scripts=True) as page:
+                complaints.watch(page)
+                for path in paths:
+                    await page.goto(url + path)
+                    assert await page.locator("h1").count() == 1, f"{path} has not one h1"
+                    assert await page.title(), f"{path} has no title"
+                    if prepare is not None:
+                        await prepare(page)
+                    # One load serves both themes: the style sheet alone knows which it is.
+                    for theme in themes:
+                        await page.emulate_media(color_scheme=theme)
+                        await self._look(page, path, widths, theme)
+            assert not complaints.found, complaints.found
 
         await self._do(work())
 
-    async def _look(
-        self,
-        page: Any,
-        url: str,
-        path: str,
-        widths: Sequence[int],
-        theme: str,
-        prepare: Walk | None,
-        axe: Any,
-    ) -> None:
-        await page.goto(url + path)
-        assert await page.locator("h1").count() == 1, f"{path} has not one h1"
-        assert await page.title(), f"{path} has no title"
-        if prepare is not None:
-            await prepare(page)
+    async def _look(self, page: Any, path: str, widths: Sequence[int], theme: Theme) -> None:
+        from axe_playwright_python.async_playwright import Axe
+
         for width in widths:
             await page.set_viewport_size({"width": width, "height": 900})
             await _keep_picture(page, path, theme, width)
@@ -174,7 +167,7 @@ class Browser:
             assert seen <= width, f"{path} is {seen} px wide on a screen of {width} px"
             if CHECKED.get(width, theme) != theme:
                 continue
-            found = await axe.run(page, options=AXE)
+            found = await Axe().run(page, options=AXE)
             assert not found.response["violations"], f"{path} {theme}\n{found.generate_report()}"
 
     @asynccontextmanager

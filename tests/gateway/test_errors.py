@@ -187,20 +187,18 @@ async def test_431_for_large_headers(gateways: Gateways, wire: dict[str, Any]) -
 
 
 async def test_429_says_when_to_come_back(gateways: Gateways, wire: dict[str, Any]) -> None:
-    tables = {**wire, "plans": {"default": {"rpm": 60}}}
+    tables = {**wire, "plans": {"default": {"rpm": 30}}}
     async with (
         ScriptedUpstream(answering(200, JSON, ANSWER)) as upstream,
         gateways(upstream.url, tables=tables) as gateway,
     ):
-        for _ in range(20):
-            response = await post(gateway)
-            if response.status_code != 200:
-                break
-            assert response.headers["x-ratelimit-limit-requests"] == "60"
+        # On a busy machine requests come back while these are sent: no number is sure to be enough.
+        while (response := await post(gateway)).status_code == 200:
+            assert response.headers["x-ratelimit-limit-requests"] == "30"
         check(response, 429, "rate_limited")
         assert int(response.headers["retry-after"]) >= 1
         wait_ms = int(response.headers["retry-after-ms"])
-        assert 0 < wait_ms <= 1000
+        assert 0 < wait_ms <= 2000
         await asyncio.sleep(wait_ms / 1000)
         assert (await post(gateway)).status_code == 200
 
