@@ -43,7 +43,7 @@ check: $(VENV)/.installed-test ## format, lint, strict types, tests
 
 soak: $(VENV)/.installed-test ## the long runs: crash points, kills, ten thousand examples
 	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest --async-test-timeout=3600 tests/ledger tests/faults \
-	  tests/gateway/test_any_request.py plugins
+	  tests/defaults tests/gateway/test_any_request.py plugins
 
 bench: $(VENV)/.installed-test ## the benchmark table; PEERS=1 measures other gateways, too
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,11 @@
-"""What always holds of the rate limiter `memory`, whatever comes in whatever order."""
+"""What always holds of the rate limiter `memory`, whatever comes in whatever order.
+
+60 runs of any plan and 100 of any window; `EZKIELYNA_SOAK=1` makes them 10,000.
+"""
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +19,8 @@ from ezkielyna.contract.limiter import Permit, Standing
 from ezkielyna.contract.limits import NO_LIMITS
 from ezkielyna.contract.limits import Limits as PerKey
 from ezkielyna.testing.limits import SECOND, Bench, close
+
+SOAK = bool(os.environ.get("EZKIELYNA_SOAK"))
 
 
 class Limits(RuleBasedStateMachine):
@@ -99,9 +105,12 @@ class Limits(RuleBasedStateMachine):
 
 
 TestLimits = Limits.TestCase
-TestLimits.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLimits.settings = settings(
+    max_examples=10_000 if SOAK else 60, stateful_step_count=30, deadline=None
+)
 
 
+@settings(max_examples=10_000 if SOAK else 100, deadline=None)
 @given(
     rpm=st.integers(1, 5000),
     gaps=st.lists(st.integers(0, 3 * SECOND), min_size=1, max_size=200),
@@ -121,7 +130,7 @@ def test_any_window_holds_at_most_limit_and_burst(rpm: int, gaps: list[int]) -> 
         assert len(inside) <= rpm + max(1, rpm // 6)
 
 
-@settings(deadline=None)
+@settings(max_examples=10_000 if SOAK else 100, deadline=None)
 @given(
     tpm=st.integers(1000, 50_000),
     steps=st.lists(
