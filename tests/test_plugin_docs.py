@@ -8,10 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 import ezkielyna
+from ezkielyna.cli.scaffold import write_plugin
+from ezkielyna.testing.requests import make_request
 
 README = Path(__file__).parent.parent / "plugins" / "README.md"
 CONTRACTS = (
@@ -128,6 +132,47 @@ def test_the_ten_lines_make_a_provider() -> None:
     assert provider.Settings().base_url == "https://api.acme.example/v1"
     body = block.partition("class AcmeProvider")[2]
     assert len([line for line in body.splitlines() if line.strip()]) <= 10
+
+
+def test_the_changes_of_the_walk_make_the_oracle(tmp_path: Path) -> None:
+    """What the walk changes is what `plugins new` writes, and what comes of it translates."""
+    write_plugin("oracle", "provider", tmp_path)
+    found = re.findall(r"```diff\n(.*?)```", README.read_text(), re.DOTALL)
+    names = ("ezkielyna_oracle.py", "tests/test_oracle.py")
+    code, tests = (
+        changed((tmp_path / "ezkielyna-oracle" / name).read_text(), diff)
+        for name, diff in zip(names, found, strict=True)
+    )
+    compile(tests, "test_oracle.py", "exec")
+    module: dict[str, Any] = {"__name__": "ezkielyna_oracle"}
+    exec(code, module)
+    provider = module["OracleProvider"](
+        "delphi", module["OracleProvider"].Settings(base_url="http://o")
+    )
+    exchange = provider.exchange(make_request(stream=True), "pythia")
+    assert exchange.request.url == "http://o/consult"
+    asked = orjson.loads(exchange.request.body)
+    assert asked["question"] == [{"who": "asker", "says": "Hello"}]
+    events = [
+        {"consultation": "c1", "spirit": "pythia"},
+        {"utter": "return "},
+        {"seal": {"cause": "whole", "heard": 4, "uttered": 1}},
+    ]
+    told = exchange.feed(b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events))
+    told += exchange.close()
+    assert b'"content":"return "' in told
+    assert told.endswith(b"data: [DONE]\n\n")
+    assert (exchange.usage.input, exchange.usage.output) == (4, 1)
+
+
+def changed(text: str, diff: str) -> str:
+    """Return a text with the changes of a diff without numbers; each place must be there once."""
+    for part in diff.split("@@\n")[1:]:
+        lines = part.splitlines(keepends=True)
+        old, new = ("".join(line[1:] for line in lines if line[0] == sign) for sign in "-+")
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
 
 
 if __name__ == "__main__":
