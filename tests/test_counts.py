@@ -39,6 +39,7 @@ LIMITS = {  # Python calls and calls into C
 PEAK_KIB = 28
 STREAM_KIB = 24
 STREAMS = 100
+LEFT_BYTES = 256  # what is kept of a request is more; buffers and timers are some 50 KiB in all
 QUESTION = 200 * 1024
 SIZES = 3.1  # the body as it came, what was understood of it, what is sent on
 
@@ -368,3 +369,32 @@ async def test_an_open_stream_keeps_its_question_as_it_came_and_as_understood(
     found = await kib_a_stream(gateways, body, STREAMS // 10)
     print(f"\nan open stream with a question of {QUESTION >> 10} KiB: {found:.1f} KiB")
     assert found <= 2 * QUESTION / 1024 + STREAM_KIB
+
+
+async def test_nothing_is_left_of_a_request(gateways: Gateways) -> None:
+    requests = 5 * SAMPLES  # settled and written down
+    with listening() as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with gateways(url, tables={"plans": {"default": PLAN}}, credit="1000") as gateway:
+            ends = Ends(listener)
+            ends.connect(gateway)
+
+            def run() -> None:
+                for _ in range(requests):
+                    plain(ends, asking(streamed=False), chat_answer())
+
+            await asyncio.to_thread(run)
+            tracemalloc.start()
+            try:
+                await asyncio.to_thread(run)
+                for _ in range(60):  # batches are written meanwhile
+                    gc.collect()
+                    left = tracemalloc.get_traced_memory()[0] / requests
+                    if left <= LEFT_BYTES:
+                        break
+                    await asyncio.sleep(0.5)
+            finally:
+                tracemalloc.stop()
+            ends.close()
+    print(f"\nleft of a request: {left:.0f} bytes")
+    assert left <= LEFT_BYTES
