@@ -7,8 +7,8 @@ survives untouched. Field names, types and ranges are those of OpenAI's OpenAPI 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -127,6 +127,10 @@ class ApiRequest(BaseModel):
         return 1
 
 
+_OF_MESSAGES: Final = (("content", (str, list, NoneType)), ("tool_calls", (list, NoneType)))
+"""What every upstream demands of these fields; the rest of a message is the upstream's to judge."""
+
+
 class ChatRequest(ApiRequest):
     """POST /chat/completions."""
 
@@ -149,6 +153,13 @@ class ChatRequest(ApiRequest):
                     "Every message needs a 'role' such as 'user' or 'assistant'.",
                     param=f"messages[{position}].role",
                 )
+            for name, kinds in _OF_MESSAGES:
+                if not isinstance(message.get(name), kinds):
+                    place = f"messages[{position}].{name}"
+                    expected = "text or a list of parts" if name == "content" else "a list"
+                    raise InvalidRequest(
+                        f"Invalid value for '{place}': expected {expected}.", param=place
+                    )
 
     def output_limit(self) -> int | None:
         """Return `max_completion_tokens`, else the deprecated `max_tokens`, times `n`."""

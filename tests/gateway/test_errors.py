@@ -100,6 +100,11 @@ async def test_the_key_is_taken_from_x_api_key_too(gateways: Gateways) -> None:
         ({"model": "gpt-lab"}, "messages"),
         ({"model": "gpt-lab", "messages": []}, "messages"),
         ({"model": "gpt-lab", "messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"model": "gpt-lab", "messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        (
+            {"model": "gpt-lab", "messages": [{"role": "assistant", "tool_calls": {}}]},
+            "messages[0].tool_calls",
+        ),
         ({"model": 7, "messages": [{"role": "user"}]}, "model"),
         ({**CHAT, "temperature": 3}, "temperature"),
         ({**CHAT, "stream": "yes"}, "stream"),
