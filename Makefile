@@ -41,9 +41,12 @@ check: $(VENV)/.installed-test ## format, lint, strict types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(TESTING)
 
-soak: $(VENV)/.installed-test ## the long runs: crash points, kills, ten thousand examples
-	EZKIELYNA_SOAK=1 $(BIN)/python -m pytest --async-test-timeout=3600 tests/ledger tests/faults \
+SOAKING := EZKIELYNA_SOAK=1 $(BIN)/python -m pytest --async-test-timeout=3600
+
+soak: $(VENV)/.installed-test ## the long runs, for some hours: crash points, kills, ten thousand examples, load
+	$(SOAKING) $(TESTING) --deselect tests/faults/test_soak.py tests/ledger tests/faults \
 	  tests/defaults tests/gateway/test_any_request.py plugins
+	$(SOAKING) tests/faults/test_soak.py
 
 bench: $(VENV)/.installed-test ## the benchmark table; PEERS=1 measures other gateways, too
 	$(BIN)/python -m benchmarks
