@@ -78,7 +78,7 @@ async def client(url: str, key: str, stopped: asyncio.Event) -> None:
 
 async def kill_one(gateway: Serving) -> None:
     """Kill a worker, and wait until there is another."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600 if LONG else 120):
         while listeners(gateway.url) < WORKERS:
             await asyncio.sleep(0.05)
     os.kill(random.choice(gateway.children()), signal.SIGKILL)
