@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from ezkielyna.cli.main import main
 from ezkielyna.storage.keyformat import well_formed
-from ezkielyna.testing.database import DatabaseServer
 
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def ezkielyna(
-    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run a command against a database of this test's own, which has one account."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__URL", database_server.url)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__DATABASE", f"test_{uuid.uuid4().hex[:12]}")
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(main, words)
-
-    assert run("accounts", "create", "a@example.org").exit_code == 0
-    return run
+@pytest.fixture(autouse=True)
+def _account(ezkielyna: Run) -> None:
+    """The database has one account."""
+    assert ezkielyna("accounts", "create", "a@example.org").exit_code == 0
 
 
 def record(result: Result) -> Any:

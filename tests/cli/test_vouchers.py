@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from ezkielyna.cli.main import main
-from ezkielyna.testing.database import DatabaseServer
+from click.testing import Result
 
 Run = Callable[..., Result]
 
 CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{5}(-[0-9A-HJKMNP-TV-Z]{5}){3}")
-
-
-@pytest.fixture
-def ezkielyna(
-    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run a command against a database of this test's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__URL", database_server.url)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__DATABASE", f"test_{uuid.uuid4().hex[:12]}")
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(main, words)
-
-    return run
 
 
 def test_create_prints_what_the_contract_says(ezkielyna: Run) -> None:
