@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
+from ezkielyna.console.application import HERE
 from ezkielyna.console.page import POLICY, local_path
 from ezkielyna.storage.console_sessions import ConsoleSessions
 from ezkielyna.storage.credentials import Credentials
@@ -17,6 +20,13 @@ PASSWORD = "correct horse battery"
 async def with_password(gateway: RunningGateway) -> Visitor:
     await Credentials(gateway.database).set_password(gateway.account, await hashed(PASSWORD))
     return Visitor(gateway.url)
+
+
+def test_the_whole_console_is_small() -> None:
+    """Every stylesheet and script together, as a proxy compresses them."""
+    files = [path for path in (HERE / "static").iterdir() if path.suffix in (".css", ".js", ".svg")]
+    assert len(files) > 10
+    assert sum(len(gzip.compress(path.read_bytes())) for path in files) < 60 * 1024
 
 
 async def test_headers_of_every_kind_of_page(gateways: Gateways) -> None:

@@ -66,6 +66,36 @@ async def test_the_table_is_the_documents(gateways: Gateways) -> None:
     assert "secret" not in export.raw
 
 
+VIEWS = ("/usage", "/usage?group=key&metric=tokens", "/usage?range=24h")
+MOST_COMMANDS = 11
+"""To the database, for a page that needs its session, its account and two series."""
+
+
+async def test_pages_read_the_roll_ups_alone_however_much_there_is(gateways: Gateways) -> None:
+    """The documents of requests are gone, and nobody notices; a month costs what an hour does."""
+    async with gateways() as gateway:
+        ann = await logged_in(gateway)
+        one = ended(gateway.account, gateway.key_id, NOW, cost=1)
+        await settled(gateway.database, [one])
+        asked = {path: await commands(gateway, ann, path) for path in VIEWS}
+        assert max(asked.values()) <= MOST_COMMANDS, asked
+        spent = await filled(gateway) + 1
+        await gateway.database["usage"].delete_many({})
+        assert {path: await commands(gateway, ann, path) for path in VIEWS} == asked
+        page = await ann.get("/usage")
+    assert spent in nanos(page.raw), "the total of all"
+
+
+async def commands(gateway: RunningGateway, visitor: Visitor, path: str) -> int:
+    """Return how many commands a page sends; the least of some, for others send some as well."""
+    counts = []
+    for _ in range(5):
+        gateway.database.commands.clear()
+        assert (await visitor.get(path)).status == 200
+        counts.append(len(gateway.database.commands))
+    return min(counts)
+
+
 async def test_days_are_half_open(gateways: Gateways) -> None:
     day = datetime(2026, 3, 29, tzinfo=UTC)
     times = [
