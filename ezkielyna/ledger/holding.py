@@ -53,6 +53,7 @@ class Holding:
 
     __slots__ = (
         "away_at",
+        "doubtful",
         "lease",
         "lock",
         "look_at",
@@ -74,6 +75,8 @@ class Holding:
         self.waiting: deque[Waiter] = deque()
         self.short: Nano = 0
         self.returning: Nano = 0
+        self.doubtful = False
+        """True while the return may have taken place already: a reply to it was lost."""
         self.serving: asyncio.Task[None] | None = None
         self.refusal: Refusal | None = None
         self.away_at = LONG_AGO

@@ -270,7 +270,11 @@ class Holdings:
             await self._hand_back(holding)
 
     async def _hand_back(self, holding: Holding) -> None:
-        """Finish the return that is on its way; the caller holds the lock."""
+        """Finish the return that is on its way; the caller holds the lock.
+
+        Once a reply was lost, the money stays out of reach until the database tells: that a later
+        try certainly failed says nothing of the first.
+        """
         lease, amount = holding.lease, holding.returning
         crash_point("before_return")
         try:
@@ -281,7 +285,8 @@ class Holdings:
             self._sync(holding, error.stored)
             gained = None
         except StorageError as error:
-            if not error.commit_unknown:
+            holding.doubtful |= error.commit_unknown
+            if not holding.doubtful:
                 self._unblock(holding)
             raise
         crash_point("after_return")
@@ -292,6 +297,7 @@ class Holdings:
     def _unblock(self, holding: Holding) -> None:
         holding.lease.give_back(holding.returning)
         holding.returning = 0
+        holding.doubtful = False
 
     async def renew(self) -> None:
         """Put off the end of all leases; raises StorageError. Lifts the fence."""

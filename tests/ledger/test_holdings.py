@@ -13,6 +13,7 @@ from ezkielyna.contract.errors import InsufficientBalance, Unavailable
 from ezkielyna.ledger.books import Ledger, Reservation
 from ezkielyna.ledger.holdings import FENCE_S, LEASE_S
 from ezkielyna.ledger.lease import IDLE_S, PLENTY, SHARE, Ask, Lease, grant_size
+from ezkielyna.storage.errors import StorageAway
 from ezkielyna.testing.ledger import MemoryVault, accepted, end
 
 HOUR = 3600.0
@@ -186,6 +187,26 @@ async def test_a_return_with_a_lost_reply_is_done_once(world: World) -> None:
     await first.tick()
     assert world.vault.available["ann"] == 1_000
     end(await world.reserve(first, 1_000), 1_000, world.time)
+    await world.close()
+    assert world.vault.available["ann"] == 0
+
+
+async def test_money_whose_return_is_in_doubt_is_not_spent_when_a_second_try_fails(
+    world: World,
+) -> None:
+    first, second = await world.open(1_000)
+    end(await world.reserve(first, 10), 0, world.time)
+    world.time += IDLE_S
+    world.vault.lose = 1
+    with pytest.raises(StorageAway, match="reply was lost"):
+        await first.tick()
+    world.vault.away = True
+    with pytest.raises(Unavailable):
+        await world.reserve(first, 1)
+    world.vault.away = False
+    end(await world.reserve(second, 1_000), 1_000, world.time)
+    with pytest.raises(InsufficientBalance):
+        await world.reserve(first, 1)
     await world.close()
     assert world.vault.available["ann"] == 0
 
