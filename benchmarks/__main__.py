@@ -96,8 +96,13 @@ class Session:
         return take(line, subject.key, seconds, self.stage.other_cores)
 
     def _warm(self, subject: Subject) -> bool:
-        """Try every closed loop; a subject that manages none of them is left out altogether."""
-        tried = [one for one in self.measures if one.way == "closed" and one.applies(subject)]
+        """Try every closed loop; a subject that manages none of them is left out altogether.
+
+        Not those beside a probe: their large bodies leave memory behind, and memory is measured
+        next.
+        """
+        loops = [one for one in self.measures if one.way == "closed" and one.needs != "probe"]
+        tried = [one for one in loops if one.applies(subject)]
         for measure in tried:
             raw = take(command(measure, subject, 0.3), subject.key, 0.3, self.stage.other_cores)
             if raw["errors"]:
