@@ -204,6 +204,11 @@ class EmbeddingRequest(ApiRequest):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
+    @property
+    def streamed(self) -> bool:
+        """False: embeddings have no stream, whatever a client asks for."""
+        return False
+
     def output_limit(self) -> int | None:
         """Return 0: embeddings have no output tokens."""
         return 0
