@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
-from ezkielyna.ledger.record import UsageRecord
+from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, Sums
-from ezkielyna.storage.usage_documents import UsageDocuments
+from ezkielyna.storage.usage import Hour, Sums, bill_line, cost, instant
 
 MOST_USAGES = 500
 """Usages in one transaction."""
@@ -25,7 +24,7 @@ def settlement(
     n: int,
     records: Sequence[UsageRecord],
     at: float,
-    usages: Sequence[Mapping[str, Any]] | None = None,
+    usages: list[dict[str, Any]] | None = None,
 ) -> Settlement:
     """Return what batch `n` of a process writes for these ended requests; `at` in Unix seconds.
 
@@ -42,14 +41,48 @@ def settlement(
         if sums.cost:
             costs[account] = costs.get(account, 0) + sums.cost
     if usages is None:
-        documents = usage_documents(process, n)
-        usages = [documents.write(record) for record in records]
+        batch = batch_id(process, n)
+        usages = [usage_document(record, batch) for record in records]
     return Settlement(process, n, moment(at), usages, costs, hours)
 
 
-def usage_documents(process: str, n: int) -> UsageDocuments:
-    """Return what writes the usage documents of batch `n` of a process."""
-    return UsageDocuments(f"{process}:{n}")
+def batch_id(process: str, n: int) -> str:
+    """Return how a usage document names its batch."""
+    return f"{process}:{n}"
+
+
+def usage_document(record: UsageRecord, batch: str) -> dict[str, Any]:
+    """Return the usage document of an ended request, which came with `batch`. Raises MoneyError."""
+    assert record.ended_at is not None, record.request_id
+    return {
+        "_id": record.request_id,
+        "batch": batch,
+        "account": record.account,
+        "key": record.key,
+        "model": record.model,
+        "provider": record.provider,
+        "endpoint": record.endpoint,
+        "started_at": instant(record.started_at),
+        "first_byte_at": None if record.first_byte_at is None else instant(record.first_byte_at),
+        "ended_at": instant(record.ended_at),
+        "outcome": record.outcome,
+        "status": record.status,
+        "tokens": dict(zip(BUCKETS, record.usage.numbers, strict=True)),
+        "source": record.usage.source,
+        "price_version": record.billed_at,
+        "bill": [bill_line(*line) for line in record.bill.lines],
+        "cost": cost(record.bill.cost),
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+        "flags": record.flags,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        **attempt._asdict(),
+        "started_at": instant(attempt.started_at),
+        "ended_at": instant(attempt.ended_at),
+    }
 
 
 _HourKey = tuple[str, str, str, str, str, int]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from ezkielyna.ledger.holdings import Holdings
 from ezkielyna.ledger.journal import Journal
 from ezkielyna.ledger.record import UsageRecord
 from ezkielyna.ledger.segments import JournalError
-from ezkielyna.ledger.settlement import MOST_USAGES, settlement, usage_documents
+from ezkielyna.ledger.settlement import MOST_USAGES, batch_id, settlement, usage_document
 from ezkielyna.ledger.vault import Vault
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.errors import Duplicate, StorageAway, StorageError
@@ -25,7 +25,7 @@ GATHER_S = 0.4
 """How long a batch waits for company, from its first request on, if it is not full before."""
 
 SLICE = 50
-"""Usage documents that are written in one turn of the loop: about half a millisecond."""
+"""Usage documents that are made in one turn of the loop: about half a millisecond."""
 
 LONGEST_S = 0.3
 """Batches that take longer are made smaller: a grant of money waits behind one at most."""
@@ -150,12 +150,12 @@ class Settler:
         elif usages >= self._most and seconds < LONGEST_S / 2:
             self._most = min(MOST_USAGES, self._most * 2)
 
-    async def _documents(self, batch: _Batch) -> list[Mapping[str, Any]]:
-        """Write the usage documents a few at a time: streams go on between them."""
-        write = usage_documents(self._process, batch.n).write
-        usages: list[Mapping[str, Any]] = []
+    async def _documents(self, batch: _Batch) -> list[dict[str, Any]]:
+        """Make the usage documents a few at a time: streams go on between them."""
+        name = batch_id(self._process, batch.n)
+        usages: list[dict[str, Any]] = []
         for first in range(0, len(batch.records), SLICE):
-            usages += [write(one) for one in batch.records[first : first + SLICE]]
+            usages += [usage_document(one, name) for one in batch.records[first : first + SLICE]]
             await asyncio.sleep(0)
         return usages
 

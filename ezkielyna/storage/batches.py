@@ -6,10 +6,9 @@ entries, its own leases and its own roll-ups. So settlements of different proces
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from bson.int64 import Int64
 from pymongo import UpdateOne
@@ -33,7 +32,7 @@ class Settlement:
     process: str
     n: int
     at: datetime
-    usages: Sequence[Mapping[str, Any]]
+    usages: list[Document]
     costs: dict[str, Nano]
     hours: list[usage.Hour]
 

@@ -7,12 +7,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
+from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from pymongo import UpdateOne
 
 from ezkielyna.contract.money import Nano, checked
 from ezkielyna.storage.collection import Document
 from ezkielyna.storage.database import Database
+
+
+def bill_line(bucket: str, quantity: int, rate: int, amount: Nano) -> Document:
+    """Return one line of the bill in a usage document; money is always an Int64."""
+    return {"bucket": bucket, "quantity": quantity, "rate": Int64(rate), "amount": Int64(amount)}
+
+
+def instant(seconds: float) -> DatetimeMS:
+    """Return Unix seconds as BSON keeps them; a quarter of what a `datetime` costs to make."""
+    return DatetimeMS(round(seconds * 1000))
+
+
+def cost(amount: Nano) -> Int64:
+    """Return the cost in a usage document. Raises MoneyError."""
+    return Int64(checked(amount))
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ezkielyna.contract.money import Bill
 from ezkielyna.contract.usage import BUCKETS, Usage
 from ezkielyna.ledger.record import Attempt, UsageRecord
-from ezkielyna.ledger.settlement import NO_ERRORS, settlement, usage_documents
+from ezkielyna.ledger.settlement import NO_ERRORS, settlement, usage_document
 
 MILLISECONDS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -95,13 +95,9 @@ def expected(record: UsageRecord, batch: str) -> dict[str, Any]:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(ended(), min_size=1, max_size=4))
 def test_usage_documents_say_what_happened(records: list[UsageRecord]) -> None:
-    documents = usage_documents("p", 7)
     for record in records:
-        raw = documents.write(record).raw
-        found = bson.decode(raw, MILLISECONDS)
+        found = bson.decode(bson.encode(usage_document(record, "p:7")), MILLISECONDS)
         assert found == expected(record, "p:7")
-        assert next(iter(found)) == "_id"
-        assert bson.encode(found) == raw, "as the driver would have written it"
         money = [found["cost"]] + [
             line[name] for line in found["bill"] for name in ("rate", "amount")
         ]
