@@ -39,33 +39,36 @@ def event(document: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
-def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    """Return one chunk of a streamed chat answer, as OpenAI sends it when usage was asked for."""
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+def chunk_of(*choices: dict[str, Any], **more: Any) -> bytes:
+    """Return one chunk of a streamed chat answer with these choices and further fields."""
     return event(
         {
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
             "created": 1_700_000_000,
             "model": "gpt-lab",
-            "choices": [choice],
-            "usage": None,
+            "choices": choices,
+            **more,
         }
     )
+
+
+def bare_chunk(
+    delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any
+) -> bytes:
+    """Return one chunk of one choice, as OpenAI sends it when usage was not asked for."""
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return chunk_of(choice, **more)
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    """Return one chunk of a streamed chat answer, as OpenAI sends it when usage was asked for."""
+    return bare_chunk(delta, finish, usage=None)
 
 
 def usage_chunk(prompt: int, completion: int) -> bytes:
     """Return the last chunk of a stream whose usage was asked for."""
-    return event(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1_700_000_000,
-            "model": "gpt-lab",
-            "choices": [],
-            "usage": usage(prompt, completion),
-        }
-    )
+    return chunk_of(usage=usage(prompt, completion))
 
 
 def chat_stream(pieces: Iterable[str], prompt: int = 8) -> list[bytes]:

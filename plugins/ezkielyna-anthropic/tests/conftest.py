@@ -8,19 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from anthropic_words import FINISH, Json, message_of
 from ezkielyna.testing.recordings import Recording
 from ezkielyna.testing.said import Said, parsed, tokens_of
 from ezkielyna.testing.translated import NoCounterpart
 
-Json = dict[str, Any]
-
-FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 FOLDER = "anthropic/pydantic-ai/test_anthropic__"
 UNSAID = {
     f"{FOLDER}test_anthropic_explicit_effort_xhigh_unsupported_model_errors.yaml:0": (
@@ -77,37 +69,6 @@ class AnthropicDialect:
         prompt = usage["input_tokens"] + read + written
         said.tokens = tokens_of(prompt, usage["output_tokens"], read, written, thinking)
         return said
-
-
-def message_of(recording: Recording) -> Json:
-    """Fold a recorded stream into the message it stands for, in the plainest way."""
-    body = recording.response.body
-    if recording.mode == "json":
-        return orjson.loads(body)
-    message: Json = {}
-    for line in body.splitlines():
-        event = orjson.loads(line[5:]) if line.startswith(b"data:") else {"type": ""}
-        match event["type"]:
-            case "message_start":
-                message = event["message"]
-            case "content_block_start":
-                message["content"].append(dict(event["content_block"], raw=""))
-            case "content_block_delta":
-                add(message["content"][event["index"]], event["delta"])
-            case "message_delta":
-                message |= event["delta"]
-                message["usage"] |= {k: v for k, v in event["usage"].items() if v is not None}
-    return message
-
-
-def add(block: Json, delta: Json) -> None:
-    match delta["type"]:
-        case "text_delta":
-            block["text"] += delta["text"]
-        case "thinking_delta":
-            block["thinking"] += delta["thinking"]
-        case "input_json_delta":
-            block["raw"] += delta["partial_json"]
 
 
 @pytest.fixture(scope="session")

@@ -7,28 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ezkielyna import (
-    ApiRequest,
-    ChatRequest,
-    CompletionRequest,
-)
-from ezkielyna_anthropic import AnthropicProvider
-
-Json = dict[str, Any]
-USER = [{"role": "user", "content": "hi"}]
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-
-
-def exchange(model: str = "claude-opus-4-6", settings: Json | None = None, **fields: Any) -> Any:
-    provider = AnthropicProvider("lab", AnthropicProvider.Settings(api_key="k", **(settings or {})))
-    kind: type[ApiRequest] = CompletionRequest if "prompt" in fields else ChatRequest
-    body = {"model": "m", **({} if "prompt" in fields else {"messages": USER}), **fields}
-    return provider.exchange(kind.parse(orjson.dumps(body)), model)
-
-
-def sent(model: str = "claude-opus-4-6", **fields: Any) -> Json:
-    body: Json = orjson.loads(exchange(model, **fields).request.body)
-    return body
+from anthropic_words import TOOL, Json, exchange, sent
+from ezkielyna.testing.asking import USER
 
 
 def message(*content: Json, stop: str = "end_turn", **usage: int) -> bytes:
@@ -211,7 +191,7 @@ def test_deprecated_functions_are_answered_in_their_own_way() -> None:
     ]
     assert out[-1]["finish_reason"] == "function_call"
     history = [
-        *USER,
+        USER,
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "42"},
     ]
@@ -234,7 +214,7 @@ def test_custom_tools_are_wrapped_and_unwrapped() -> None:
     assert y.delivered().tools == "shellls \n-l"
     history = {"role": "assistant", "content": None, "tool_calls": [made]}
     result = {"role": "tool", "tool_call_id": "t", "content": "ok"}
-    turns = sent(tools=[tool], messages=[*USER, history, result])["messages"]
+    turns = sent(tools=[tool], messages=[USER, history, result])["messages"]
     assert turns[1]["content"][0]["input"] == {"input": "ls -l"}
 
 

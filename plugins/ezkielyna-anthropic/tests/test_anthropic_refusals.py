@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 import pytest
 
-from ezkielyna import (
-    ApiRequest,
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    ImageRequest,
-    InvalidRequest,
-    Unsupported,
-)
+from anthropic_words import CALL, LOOP, RESULT, TOOL, Json, exchange
+from ezkielyna import ApiRequest, EmbeddingRequest, ImageRequest, InvalidRequest, Unsupported
+from ezkielyna.testing.asking import USER
 from ezkielyna_anthropic import AnthropicProvider
 
-Json = dict[str, Any]
-USER = [{"role": "user", "content": "hi"}]
 AUDIO = {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "42"}
-LOOP = [*USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT]
-
-
-def exchange(model: str = "claude-opus-4-6", settings: Json | None = None, **fields: Any) -> Any:
-    provider = AnthropicProvider("lab", AnthropicProvider.Settings(api_key="k", **(settings or {})))
-    kind: type[ApiRequest] = CompletionRequest if "prompt" in fields else ChatRequest
-    body = {"model": "m", **({} if "prompt" in fields else {"messages": USER}), **fields}
-    return provider.exchange(kind.parse(orjson.dumps(body)), model)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +56,14 @@ def test_what_the_upstream_cannot_do_is_refused_by_name(fields: Json, param: str
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
-        ([*USER, {"role": "assistant", "tool_calls": [CALL]}], "messages[1]"),
-        ([*USER, RESULT], "messages[1].tool_call_id"),
+        ([USER, {"role": "assistant", "tool_calls": [CALL]}], "messages[1]"),
+        ([USER, RESULT], "messages[1].tool_call_id"),
         ([*LOOP, RESULT], "messages[3].tool_call_id"),
-        ([*LOOP[:2], *USER], "messages[2]"),
+        ([*LOOP[:2], USER], "messages[2]"),
         ([{"role": "wizard", "content": "x"}], "messages[0].role"),
         (
             [
-                *USER,
+                USER,
                 {
                     "role": "assistant",
                     "tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"a":'}}],

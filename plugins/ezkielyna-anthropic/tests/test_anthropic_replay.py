@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
 
+from anthropic_words import FINISH, Json, message_of, upstream_events
 from ezkielyna import ChatRequest
 from ezkielyna.testing.recordings import Recording, recorded, recordings
 from ezkielyna.testing.schemas import validator
 from ezkielyna_anthropic import AnthropicProvider
 
-Json = dict[str, Any]
 PROVIDER = AnthropicProvider("lab", AnthropicProvider.Settings(api_key="k"))
-FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 def request(*, stream: bool, usage: bool = True) -> ChatRequest:
@@ -44,44 +36,6 @@ def exchanged(recording: Recording, *cuts: int, asked: ChatRequest = STREAMED) -
     edges = [0, *cuts, len(body)]
     out = [exchange.feed(body[a:b]) for a, b in pairwise(edges)]
     return b"".join(out) + exchange.close()
-
-
-def upstream_events(body: bytes) -> Iterator[Json]:
-    for line in body.splitlines():
-        if line.startswith(b"data:"):
-            yield orjson.loads(line[5:])
-
-
-def message_of(recording: Recording) -> Json:
-    """Fold a recorded stream into the message it stands for, in the plainest way."""
-    body = recording.response.body
-    if recording.mode == "json":
-        return orjson.loads(body)
-    message: Json = {}
-    for event in upstream_events(body):
-        match event["type"]:
-            case "message_start":
-                message = event["message"]
-            case "content_block_start":
-                message["content"].append(dict(event["content_block"], raw=""))
-            case "content_block_delta":
-                block, delta = message["content"][event["index"]], event["delta"]
-                match delta["type"]:
-                    case "text_delta":
-                        block["text"] += delta["text"]
-                    case "thinking_delta":
-                        block["thinking"] += delta["thinking"]
-                    case "signature_delta":
-                        block["signature"] = delta["signature"]
-                    case "input_json_delta":
-                        block["raw"] += delta["partial_json"]
-            case "message_delta":
-                message |= event["delta"]
-                message["usage"] |= {k: v for k, v in event["usage"].items() if v is not None}
-    for block in message["content"]:
-        if block.pop("raw", ""):
-            block["input"] = "truncated" if message["stop_reason"] == "max_tokens" else None
-    return message
 
 
 def inputs_of(recording: Recording) -> list[tuple[str, str, Any]]:

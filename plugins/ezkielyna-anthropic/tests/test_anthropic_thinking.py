@@ -10,14 +10,13 @@ import orjson
 import pytest
 from openai.types.chat import ChatCompletion
 
-from ezkielyna import ChatRequest
+from anthropic_words import TOOL, Json
 from ezkielyna.dialect import MOST_CHARACTERS
+from ezkielyna.testing.asking import Asking
 from ezkielyna.testing.recordings import Recording, recorded, recordings
 from ezkielyna_anthropic import AnthropicProvider, carrier
 
-Json = dict[str, Any]
 USER = {"role": "user", "content": "What is 6 times 7?"}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 THOUGHT = {
     "type": "thinking",
     "thinking": "I should multiply. " * 40,
@@ -27,17 +26,10 @@ HIDDEN = {"type": "redacted_thinking", "data": "c2VjcmV0"}
 SAID = {"type": "text", "text": "Let me see."}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 6}}
 BUDGET = "claude-haiku-4-5"
+ASK = Asking(AnthropicProvider, BUDGET)
 
-
-def exchange(model: str = BUDGET, settings: Json | None = None, **fields: Any) -> Any:
-    provider = AnthropicProvider("lab", AnthropicProvider.Settings(**(settings or {})))
-    body = {"model": "m", "messages": [USER], **fields}
-    return provider.exchange(ChatRequest.parse(orjson.dumps(body)), model)
-
-
-def sent(model: str = BUDGET, **fields: Any) -> Json:
-    body: Json = orjson.loads(exchange(model, **fields).request.body)
-    return body
+exchange = ASK.exchange
+sent = ASK.sent
 
 
 def plain(*content: Json, **settings: Any) -> Json:

@@ -7,31 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from ezkielyna import (
-    ApiRequest,
-    ChatRequest,
-    CompletionRequest,
-)
+from anthropic_words import CALL, LOOP, RESULT, TOOL, Json, exchange, sent
+from ezkielyna import ChatRequest
+from ezkielyna.testing.asking import USER
 from ezkielyna_anthropic import AnthropicProvider
-
-Json = dict[str, Any]
-USER = [{"role": "user", "content": "hi"}]
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "42"}
-LOOP = [*USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT]
-
-
-def exchange(model: str = "claude-opus-4-6", settings: Json | None = None, **fields: Any) -> Any:
-    provider = AnthropicProvider("lab", AnthropicProvider.Settings(api_key="k", **(settings or {})))
-    kind: type[ApiRequest] = CompletionRequest if "prompt" in fields else ChatRequest
-    body = {"model": "m", **({} if "prompt" in fields else {"messages": USER}), **fields}
-    return provider.exchange(kind.parse(orjson.dumps(body)), model)
-
-
-def sent(model: str = "claude-opus-4-6", **fields: Any) -> Json:
-    body: Json = orjson.loads(exchange(model, **fields).request.body)
-    return body
 
 
 def test_12_a_tool_that_the_client_forces_is_not_replaced_by_the_schema() -> None:
@@ -110,7 +89,7 @@ def test_17_all_results_of_a_turn_are_one_message_before_the_users_words() -> No
     turns = sent(
         tools=[TOOL],
         messages=[
-            *USER,
+            USER,
             {"role": "assistant", "content": "So:", "tool_calls": [CALL, two]},
             {"role": "tool", "tool_call_id": "call.2", "content": [image]},
             RESULT,
@@ -258,7 +237,7 @@ def test_small_parameters() -> None:
 
 
 def test_a_later_system_message_is_hoisted_unless_configured() -> None:
-    messages = [*USER, {"role": "system", "content": "Now in Spanish."}, *USER]
+    messages = [USER, {"role": "system", "content": "Now in Spanish."}, USER]
     body = sent(messages=messages)
     assert [turn["role"] for turn in body["messages"]] == ["user"]
     assert body["system"][0]["text"] == "Now in Spanish."
@@ -267,12 +246,12 @@ def test_a_later_system_message_is_hoisted_unless_configured() -> None:
 
 
 def test_a_prefill_loses_its_last_blanks() -> None:
-    turns = sent(messages=[*USER, {"role": "assistant", "content": "So: \n"}])["messages"]
+    turns = sent(messages=[USER, {"role": "assistant", "content": "So: \n"}])["messages"]
     assert turns[-1]["content"] == [{"type": "text", "text": "So:"}]
 
 
 def test_a_first_assistant_message_gets_a_user_before_it() -> None:
-    turns = sent(messages=[{"role": "assistant", "content": "Hello!"}, *USER])["messages"]
+    turns = sent(messages=[{"role": "assistant", "content": "Hello!"}, USER])["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
 
 
@@ -289,7 +268,7 @@ def test_address_and_headers() -> None:
 
 def test_the_output_cap_holds_and_leaves_no_room_to_think() -> None:
     request = ChatRequest.parse(
-        orjson.dumps({"model": "m", "messages": USER, "reasoning_effort": "high"})
+        orjson.dumps({"model": "m", "messages": [USER], "reasoning_effort": "high"})
     )
     request.cap_output(1500)
     provider = AnthropicProvider("lab", AnthropicProvider.Settings())

@@ -9,44 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ezkielyna import (
-    ChatRequest,
-    CompletionRequest,
-    UpstreamError,
-    Usage,
-)
-from ezkielyna_gemini import GeminiProvider
-
-Json = dict[str, Any]
-USER = {"role": "user", "content": "hi"}
-PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
-TOTALS = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
-
-
-def exchange(**fields: Any) -> Any:
-    body = {"model": "m", "messages": [USER]} | fields
-    return PROVIDER.exchange(ChatRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
-
-
-def streaming(**fields: Any) -> Any:
-    return exchange(stream=True, **fields)
-
-
-def document(*parts: Json, reason: str | None = "STOP", **more: Any) -> Json:
-    candidate: Json = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
-    if reason:
-        candidate["finishReason"] = reason
-    head = {"candidates": [candidate], "responseId": "r1", "modelVersion": "gemini-2.5-flash-001"}
-    return head | {"usageMetadata": TOTALS} | more
-
-
-def text(words: str, **more: Any) -> Json:
-    return {"text": words, **more}
-
-
-def call(name: str = "f", signature: str | None = None, **function: Any) -> Json:
-    part: Json = {"functionCall": {"name": name, **function}}
-    return part | ({"thoughtSignature": signature} if signature else {})
+from ezkielyna import UpstreamError, Usage
+from gemini_words import TOTALS, Json, call, document, event, exchange, streaming, text
 
 
 def answered(*parts: Json, asked: Json | None = None, **more: Any) -> Json:
@@ -61,10 +25,6 @@ def chunks(*documents: Json, asked: Json | None = None) -> list[Json]:
     *events, done, rest = out.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     return [orjson.loads(each.removeprefix(b"data: ")) for each in events]
-
-
-def event(document: Json) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\r\n\r\n"
 
 
 def deltas(found: list[Json]) -> list[Json]:
@@ -331,20 +291,15 @@ def test_arguments_in_pieces_make_a_call_when_they_are_complete() -> None:
     }
 
 
-def completing(**fields: Any) -> Any:
-    body = {"model": "m", "prompt": "Once"} | fields
-    return PROVIDER.exchange(CompletionRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
-
-
 def test_a_legacy_completion() -> None:
     body = document(text("hm", thought=True), text("upon a time"), reason="MAX_TOKENS")
-    answer = orjson.loads(completing().answer(200, {}, orjson.dumps(body)))
+    answer = orjson.loads(exchange(prompt="Once").answer(200, {}, orjson.dumps(body)))
     assert answer["id"] == "cmpl-r1"
     assert answer["object"] == "text_completion"
     assert answer["choices"] == [
         {"text": "upon a time", "index": 0, "logprobs": None, "finish_reason": "length"}
     ]
-    made = completing(stream=True, stream_options={"include_usage": True})
+    made = streaming(prompt="Once", stream_options={"include_usage": True})
     out = made.feed(event(body)) + made.close()
     events = [orjson.loads(each[6:]) for each in out.split(b"\n\n")[:-2]]
     assert [each["object"] for each in events] == ["text_completion"] * 3

@@ -7,48 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from ezkielyna import (
-    ChatRequest,
-    UpstreamError,
-    UpstreamTimeout,
-    Usage,
-)
-from ezkielyna_gemini import GeminiProvider
-
-Json = dict[str, Any]
-USER = {"role": "user", "content": "hi"}
-PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
-TOTALS = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
-
-
-def exchange(**fields: Any) -> Any:
-    body = {"model": "m", "messages": [USER]} | fields
-    return PROVIDER.exchange(ChatRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
-
-
-def streaming(**fields: Any) -> Any:
-    return exchange(stream=True, **fields)
-
-
-def document(*parts: Json, reason: str | None = "STOP", **more: Any) -> Json:
-    candidate: Json = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
-    if reason:
-        candidate["finishReason"] = reason
-    head = {"candidates": [candidate], "responseId": "r1", "modelVersion": "gemini-2.5-flash-001"}
-    return head | {"usageMetadata": TOTALS} | more
-
-
-def text(words: str, **more: Any) -> Json:
-    return {"text": words, **more}
-
-
-def call(name: str = "f", signature: str | None = None, **function: Any) -> Json:
-    part: Json = {"functionCall": {"name": name, **function}}
-    return part | ({"thoughtSignature": signature} if signature else {})
-
-
-def event(document: Json) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\r\n\r\n"
+from ezkielyna import UpstreamError, UpstreamTimeout, Usage
+from ezkielyna.testing.asking import fed
+from gemini_words import Json, call, document, event, exchange, streaming, text
 
 
 def test_a_bad_key_is_the_gateway_s_fault() -> None:
@@ -120,21 +81,10 @@ def test_an_error_inside_of_a_stream_comes_after_what_came_before_it() -> None:
         made.close()
     assert raised.value.status == 503
     for cut in range(1, len(both)):
-        out, raised_at = fed(streaming(), both[:cut], both[cut:])
+        out, error = fed(streaming(), both[:cut], both[cut:])
         assert b'"content":"a"' in out
-        assert raised_at == 503
-
-
-def fed(made: Any, *pieces: bytes) -> tuple[bytes, int | None]:
-    """Return what came out before the error, and its status."""
-    out = b""
-    try:
-        for piece in pieces:
-            out += made.feed(piece)
-        out += made.close()
-    except UpstreamError as error:
-        return out, error.status
-    return out, None
+        assert isinstance(error, UpstreamError)
+        assert error.status == 503
 
 
 @pytest.mark.parametrize(
@@ -142,7 +92,9 @@ def fed(made: Any, *pieces: bytes) -> tuple[bytes, int | None]:
     [b"", b"data: {}\n\n", b"data: {nope\n\n", b"data: [1]\n\n", b'data: {"candidates":[]}\n\n'],
 )
 def test_a_stream_that_ends_too_early_is_an_error(body: bytes) -> None:
-    assert fed(streaming(), body) == (b"", 502)
+    out, error = fed(streaming(), body)
+    assert isinstance(error, UpstreamError)
+    assert (out, error.status) == (b"", 502)
     made = streaming()
     made.feed(event(document(text("a"), reason=None)))
     with pytest.raises(UpstreamError, match="before it was complete"):

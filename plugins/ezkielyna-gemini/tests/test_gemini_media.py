@@ -18,22 +18,9 @@ from ezkielyna import (
     Usage,
 )
 from ezkielyna_gemini import GeminiProvider
+from gemini_words import Json, document, text
 
-Json = dict[str, Any]
 PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
-TOTALS = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
-
-
-def document(*parts: Json, reason: str | None = "STOP", **more: Any) -> Json:
-    candidate: Json = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
-    if reason:
-        candidate["finishReason"] = reason
-    head = {"candidates": [candidate], "responseId": "r1", "modelVersion": "gemini-2.5-flash-001"}
-    return head | {"usageMetadata": TOTALS} | more
-
-
-def text(words: str, **more: Any) -> Json:
-    return {"text": words, **more}
 
 
 def embedding(answer: Json, **fields: Any) -> Json:

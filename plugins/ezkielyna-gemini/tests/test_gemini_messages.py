@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
 import pytest
 
-from ezkielyna import ChatRequest, InvalidRequest, Unsupported
-from ezkielyna_gemini import GeminiProvider
+from ezkielyna import InvalidRequest, Unsupported
+from ezkielyna.testing.asking import USER, called, result
 from ezkielyna_gemini.signatures import DUMMY, carrier, opened
-
-Json = dict[str, Any]
-USER = {"role": "user", "content": "hi"}
-PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
-
-
-def exchange(model: str = "gemini-2.5-flash", **fields: Any) -> Any:
-    body = {"model": "m", "messages": [USER]} | fields
-    return PROVIDER.exchange(ChatRequest.parse(orjson.dumps(body)), model)
-
-
-def sent(model: str = "gemini-2.5-flash", **fields: Any) -> Json:
-    document: Json = orjson.loads(exchange(model, **fields).request.body)
-    return document
-
-
-def contents(*messages: Json, model: str = "gemini-2.5-flash") -> list[Json]:
-    found: list[Json] = sent(model, messages=list(messages))["contents"]
-    return found
-
-
-def called(*ids: str, name: str = "f", arguments: str = '{"a":1}', **more: Any) -> Json:
-    function = {"name": name, "arguments": arguments}
-    calls = [{"id": each, "type": "function", "function": function} | more for each in ids]
-    return {"role": "assistant", "content": None, "tool_calls": calls}
-
-
-def result(identifier: str, content: Any = "ok") -> Json:
-    return {"role": "tool", "tool_call_id": identifier, "content": content}
+from gemini_words import contents, exchange, sent
 
 
 def test_address_and_key() -> None:

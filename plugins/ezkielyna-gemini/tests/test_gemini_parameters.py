@@ -7,41 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from ezkielyna import ChatRequest, CompletionRequest, InvalidRequest, Unsupported
+from ezkielyna import ChatRequest, InvalidRequest, Unsupported
+from ezkielyna.testing.asking import USER, called, result, tool
 from ezkielyna_gemini import GeminiProvider
-
-Json = dict[str, Any]
-USER = {"role": "user", "content": "hi"}
-PROVIDER = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
-
-
-def exchange(model: str = "gemini-2.5-flash", **fields: Any) -> Any:
-    body = {"model": "m", "messages": [USER]} | fields
-    return PROVIDER.exchange(ChatRequest.parse(orjson.dumps(body)), model)
-
-
-def sent(model: str = "gemini-2.5-flash", **fields: Any) -> Json:
-    document: Json = orjson.loads(exchange(model, **fields).request.body)
-    return document
-
-
-def contents(*messages: Json, model: str = "gemini-2.5-flash") -> list[Json]:
-    found: list[Json] = sent(model, messages=list(messages))["contents"]
-    return found
-
-
-def called(*ids: str, name: str = "f", arguments: str = '{"a":1}', **more: Any) -> Json:
-    function = {"name": name, "arguments": arguments}
-    calls = [{"id": each, "type": "function", "function": function} | more for each in ids]
-    return {"role": "assistant", "content": None, "tool_calls": calls}
-
-
-def result(identifier: str, content: Any = "ok") -> Json:
-    return {"role": "tool", "tool_call_id": identifier, "content": content}
-
-
-def tool(name: str = "f", **more: Any) -> Json:
-    return {"type": "function", "function": {"name": name, **more}}
+from gemini_words import Json, contents, exchange, sent
 
 
 def test_schemas_are_real_json_schema() -> None:
@@ -135,7 +104,8 @@ def test_no_limit_is_invented() -> None:
 def test_the_money_bounds_the_output() -> None:
     request = ChatRequest.parse(orjson.dumps({"model": "m", "messages": [USER], "n": 2}))
     request.cap_output(101)
-    asked = orjson.loads(PROVIDER.exchange(request, "gemini-2.5-flash").request.body)
+    provider = GeminiProvider("lab", GeminiProvider.Settings(api_key="secret"))
+    asked = orjson.loads(provider.exchange(request, "gemini-2.5-flash").request.body)
     assert asked["generationConfig"]["maxOutputTokens"] == 50
 
 
@@ -165,13 +135,9 @@ def test_reasoning_effort(model: str, effort: str, config: Json | None) -> None:
 
 
 def test_an_operator_can_change_the_table() -> None:
-    settings = GeminiProvider.Settings(
-        efforts={"gemini-3": {"low": "LOW"}, "gemini-3-x": {"low": "MEDIUM"}}, show_thoughts=False
-    )
-    body = {"model": "m", "messages": [USER], "reasoning_effort": "low"}
-    request = ChatRequest.parse(orjson.dumps(body))
-    made = GeminiProvider("lab", settings).exchange(request, "gemini-3-x-preview")
-    config = orjson.loads(made.request.body)["generationConfig"]
+    efforts = {"gemini-3": {"low": "LOW"}, "gemini-3-x": {"low": "MEDIUM"}}
+    settings = {"efforts": efforts, "show_thoughts": False}
+    config = sent("gemini-3-x-preview", settings, reasoning_effort="low")["generationConfig"]
     assert config == {"thinkingConfig": {"thinkingLevel": "MEDIUM"}}
 
 
@@ -187,17 +153,14 @@ def test_gemini_s_own_settings() -> None:
 
 
 def test_google_s_own_tools_where_the_operator_offers_them() -> None:
-    settings = GeminiProvider.Settings(google_tools=("googleSearch",))
-    provider = GeminiProvider("lab", settings)
-    body: Json = {"model": "m", "messages": [USER], "google": {"tools": [{"google_search": {}}]}}
-    made = provider.exchange(ChatRequest.parse(orjson.dumps(body)), "gemini-2.5-flash")
-    assert orjson.loads(made.request.body)["tools"] == [{"googleSearch": {}}]
-    made = provider.exchange(ChatRequest.parse(orjson.dumps(body | {"tools": [tool()]})), "g")
+    offered = {"google_tools": ("googleSearch",)}
+    google = {"tools": [{"google_search": {}}]}
+    assert sent(None, offered, google=google)["tools"] == [{"googleSearch": {}}]
     declared = {"functionDeclarations": [{"name": "f"}]}
-    assert orjson.loads(made.request.body)["tools"] == [declared, {"googleSearch": {}}]
-    body["google"] = {"tools": [{"codeExecution": {}}]}
+    both = sent("g", offered, google=google, tools=[tool()])["tools"]
+    assert both == [declared, {"googleSearch": {}}]
     with pytest.raises(InvalidRequest, match="expected one of: googleSearch"):
-        provider.exchange(ChatRequest.parse(orjson.dumps(body)), "g")
+        sent("g", offered, google={"tools": [{"codeExecution": {}}]})
 
 
 def test_images_out_and_the_tier() -> None:
@@ -256,14 +219,8 @@ def test_arguments_nested_too_deep_are_the_client_s_fault() -> None:
         contents(USER, called("a", arguments=deep), result("a"))
 
 
-def completion(**fields: Any) -> Json:
-    request = CompletionRequest.parse(orjson.dumps({"model": "m", "prompt": "Once"} | fields))
-    document: Json = orjson.loads(PROVIDER.exchange(request, "gemini-2.5-flash").request.body)
-    return document
-
-
 def test_a_legacy_completion_is_a_chat_of_one_message() -> None:
-    body = completion(prompt=["Once"], n=2, stop=["x"], echo=False)
+    body = sent(prompt=["Once"], n=2, stop=["x"], echo=False)
     assert body["contents"] == [{"role": "user", "parts": [{"text": "Once"}]}]
     assert body["generationConfig"] == {
         "candidateCount": 2, "maxOutputTokens": 16, "stopSequences": ["x"]
@@ -283,5 +240,5 @@ def test_a_legacy_completion_is_a_chat_of_one_message() -> None:
 )
 def test_what_a_legacy_completion_cannot_have(field: str, value: Any) -> None:
     with pytest.raises(Unsupported) as refused:
-        completion(**{field: value})
+        sent(**{"prompt": "Once", field: value})
     assert refused.value.param == field

@@ -5,40 +5,16 @@ from __future__ import annotations
 from itertools import repeat
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ezkielyna import Usage
+from ezkielyna.testing.dialect import DONE, event
+from ezkielyna.testing.dialect import bare_chunk as chunk
 from ezkielyna.testing.recordings import splits
 from ezkielyna_openai.exchange import OpenAIExchange
-
-USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-DONE = b"data: [DONE]\n\n"
-COMPATIBLE = {"base_url": "http://127.0.0.1:1/v1"}
-ASKED = {"stream": True, "stream_options": {"include_usage": True}}
-UNASKED = {"stream": True}
-
-
-def event(document: Any, **more: Any) -> bytes:
-    return b"data: " + orjson.dumps({**document, **more}) + b"\n\n"
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> bytes:
-    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-    shared = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "up"}
-    return event({**shared, "choices": [choice], **more})
-
-
-FIRST = chunk({"role": "assistant", "content": "", "refusal": None})
-HELLO = chunk({"content": "Hello"})
-LAST = chunk({}, "stop")
-
-
-def usage_chunk(usage: dict[str, Any] | None = None, **more: Any) -> bytes:
-    shared = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "up"}
-    return event({**shared, "choices": [], "usage": usage or USAGE, **more})
+from openai_words import ASKED, COMPATIBLE, FIRST, HELLO, LAST, UNASKED, USAGE, usage_chunk
 
 
 def nulled(raw: bytes) -> bytes:
@@ -118,8 +94,8 @@ def test_usage_on_a_choice_chunk_moves_to_a_chunk_of_its_own(
     assert final == {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "up",
+        "created": 1_700_000_000,
+        "model": "gpt-lab",
         "system_fingerprint": "fp",
         "choices": [],
     }
