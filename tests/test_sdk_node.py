@@ -26,20 +26,13 @@ from ezkielyna.testing.dialect import JSON, chat_answer, chunk
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.processes import clean_environment
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn
+from ezkielyna.testing.simulated import SIMULATED
 
 SOURCE = Path(__file__).parent / "node"
 UNREACHABLE = ("ECONNREFUSED", "ECONNRESET", "EAI_AGAIN", "ENETUNREACH", "ENOTFOUND", "ETIMEDOUT")
-PRICED = {"input": "1", "output": "4", "context": 32_000, "max_output": 4_000}
 TABLES: dict[str, Any] = {
-    "plugins": ["openai", "simulator"],
-    "providers": {"simulated": {"kind": "simulator"}},
-    "models": {
-        "sim-gpt": {"provider": "simulated", **PRICED},
-        "sim-embedding": {"provider": "simulated", "input": "0.02", "output": 0},
-        "sim-image": {"provider": "simulated", "image": "0.04"},
-        "vendor/sim:large": {"provider": "simulated", "upstream_model": "sim-gpt", **PRICED},
-        "closed-lab": {"provider": "lab", "input": 1, "output": 1},
-    },
+    **SIMULATED,
+    "models": {**SIMULATED["models"], "closed-lab": {"provider": "lab", "input": 1, "output": 1}},
     "plans": {"default": {"rpm": 1000, "models": ["sim-*", "vendor/*", "gpt-lab"]}},
 }
 CHECKS = (

@@ -10,21 +10,11 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from ezkielyna.testing.dialect import JSON
+from ezkielyna.testing.dialect import JSON, chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
-from ezkielyna.testing.scripted import ScriptedUpstream, answering
+from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
+from ezkielyna.testing.simulated import SIMULATED
 
-PRICED = {"input": "1", "output": "4", "context": 32_000, "max_output": 4_000}
-SIMULATED: dict[str, Any] = {
-    "plugins": ["openai", "simulator"],
-    "providers": {"simulated": {"kind": "simulator"}},
-    "models": {
-        "sim-gpt": {"provider": "simulated", **PRICED},
-        "sim-embedding": {"provider": "simulated", "input": "0.02", "output": 0},
-        "sim-image": {"provider": "simulated", "image": "0.04"},
-        "vendor/sim:large": {"provider": "simulated", "upstream_model": "sim-gpt", **PRICED},
-    },
-}
 MESSAGES: Any = [{"role": "user", "content": "Say something nice."}]
 
 
@@ -205,9 +195,6 @@ async def test_error_classes_of_our_own(gateways: Gateways) -> None:
 
 
 async def test_an_error_inside_a_stream_is_raised(gateways: Gateways) -> None:
-    from ezkielyna.testing.dialect import chunk
-    from ezkielyna.testing.scripted import streaming
-
     script = streaming([chunk({"role": "assistant", "content": "Hi"})])
     async with (
         ScriptedUpstream(script) as upstream,

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -111,7 +110,7 @@ class _Starter:
                 self._refuse_failure()
                 await self._spawn()
             port = _notice(self._data).get("port")
-            if port is not None and _accepts(port):
+            if port is not None and keeper.accepts(port):
                 return int(port)
             await asyncio.sleep(POLL_S)
         raise StorageAway(f"the embedded database does not start; see {self._data / 'db.log'}")
@@ -177,14 +176,6 @@ def _notice(data: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return notice
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _program() -> str:

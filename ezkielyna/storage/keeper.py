@@ -110,8 +110,8 @@ class Keeper:
         raise ServerFailed(f"the embedded database does not start; see {self._data / 'db.log'}")
 
     def _came_up(self, process: subprocess.Popen[bytes]) -> bool:
-        _patiently(lambda: process.poll() is not None or _accepts(self._port), START_S)
-        return process.poll() is None and _accepts(self._port)
+        _patiently(lambda: process.poll() is not None or accepts(self._port), START_S)
+        return process.poll() is None and accepts(self._port)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = self._data / "db.toml"
@@ -215,7 +215,8 @@ def _bindable(port: int) -> bool:
     return True
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """True when something on this machine takes connections at the port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -225,7 +226,7 @@ def _accepts(port: int) -> bool:
 
 def _poked(port: int) -> bool:
     """Connect and go away; never what `_patiently` waits for."""
-    _accepts(port)
+    accepts(port)
     return False
 
 

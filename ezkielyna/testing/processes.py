@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -101,6 +102,19 @@ def ezkielyna(
         check=False,
         env=clean_environment(),
     )
+
+
+async def output_of(*command: str, **environment: str) -> str:
+    """Run a program to its end, beside the event loop; return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, (command[-1], out.decode(), err.decode())
+    return out.decode()
 
 
 def clean_environment() -> dict[str, str]:

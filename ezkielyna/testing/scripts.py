@@ -5,11 +5,40 @@ Usage is omitted by streaming a recording without its usage, as `streaming` does
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from ezkielyna.testing.scripted import Script, Turn
 
 EVENT_STREAM = {"content-type": "text/event-stream"}
+
+
+class Gate:
+    """A script that waits for the test's word, and then does what another one says.
+
+    ```python
+    slow = Gate(answering(200, JSON, chat_answer()))
+    async with ScriptedUpstream(slow) as upstream:
+        ...  # ask
+        await slow.asked.wait()
+        slow.open()
+    ```
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.asked = asyncio.Event()
+        self._script = script
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        """Let every request pass, those that wait and those that come."""
+        self._opened.set()
+
+    async def __call__(self, turn: Turn) -> None:
+        """Answer, once the gate is open."""
+        self.asked.set()
+        await self._opened.wait()
+        await self._script(turn)
 
 
 def stalling(pieces: Iterable[bytes] = ()) -> Script:

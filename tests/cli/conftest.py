@@ -24,7 +24,7 @@ def ezkielyna(
     monkeypatch.setenv("EZKIELYNA_STORAGE__URL", database_server.url)
     monkeypatch.setenv("EZKIELYNA_STORAGE__DATABASE", f"test_{uuid.uuid4().hex[:12]}")
 
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(main, words)
+    def run(*words: str, typed: str | None = None) -> Result:
+        return CliRunner().invoke(main, words, input=typed)
 
     return run

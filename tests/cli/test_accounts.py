@@ -5,34 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from ezkielyna.cli.main import main
 from ezkielyna.storage.embedded import embedded_database
-from ezkielyna.testing.database import DatabaseServer
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def ezkielyna(
-    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run a command against a database of this test's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__URL", database_server.url)
-    monkeypatch.setenv("EZKIELYNA_STORAGE__DATABASE", f"test_{uuid.uuid4().hex[:12]}")
-
-    def run(*words: str, typed: str | None = None) -> Result:
-        return CliRunner().invoke(main, words, input=typed)
-
-    return run
 
 
 def record(result: Result) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 import shutil
 import sys
@@ -16,6 +14,7 @@ import pytest
 
 from ezkielyna.console.documents import ADDRESS, KEY, documents
 from ezkielyna.testing.gateway import Gateways
+from ezkielyna.testing.processes import output_of
 
 DEMO = Path(__file__).parents[2] / "config" / "demo.toml"
 FAST = {"kind": "simulator", "first_byte_s": 0.0, "pace": 0}
@@ -41,19 +40,6 @@ def blocks(language: str, beginning: str) -> dict[str, str]:
     return found
 
 
-async def run(*command: str, key: str) -> str:
-    """Run a program with the key in its environment; return what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env={**os.environ, "EZ_KEY": key},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, (command[-1], out.decode(), err.decode())
-    return out.decode()
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on the PATH")
 async def test_every_curl_command_is_answered(gateways: Gateways) -> None:
     given = f'export EZ_KEY="{KEY}"\n'
@@ -65,7 +51,7 @@ async def test_every_curl_command_is_answered(gateways: Gateways) -> None:
     async with gateways(tables=tables()) as gateway:
         for name, text in found.items():
             script = "set -e\n" + failing + text.replace(ADDRESS, gateway.url)
-            out = await run("sh", "-c", script, key=gateway.key)
+            out = await output_of("sh", "-c", script, EZ_KEY=gateway.key)
             if "data: " in out:
                 assert "data: [DONE]" in out, name
                 continue
@@ -84,6 +70,6 @@ async def test_all_python_of_the_sdk_runs(gateways: Gateways) -> None:
             own = "" if "OpenAI(" in text else CLIENT.format(address=ADDRESS, key=KEY)
             whole += f"{own}{text}\n"
         program = whole.replace(ADDRESS, gateway.url).replace(KEY, gateway.key)
-        printed = await run(sys.executable, "-c", program, key=gateway.key)
+        printed = await output_of(sys.executable, "-c", program, EZ_KEY=gateway.key)
     assert re.search(r"^\d+ tokens$", printed, re.M)
     assert "404 model_not_found req_" in printed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from ezkielyna.storage.session_keys import LIFETIME
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.lab import post
+from ezkielyna.testing.processes import output_of
 from ezkielyna.testing.visitor import Answer, Visitor, logged_in
 
 TABLES: dict[str, Any] = {
@@ -97,19 +97,6 @@ async def test_a_log_out_ends_the_key(gateways: Gateways) -> None:
                 await asyncio.sleep(0.2)
 
 
-async def run(*command: str, key: str) -> str:
-    """Run a program with the key in its environment; return what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env={**os.environ, "EZ_KEY": key},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return out.decode()
-
-
 async def test_a_message_is_answered_with_its_cost(gateways: Gateways, browser: Browser) -> None:
     """And what the page gives as code sends the same request."""
     code: dict[str, str] = {}
@@ -142,10 +129,10 @@ async def test_a_message_is_answered_with_its_cost(gateways: Gateways, browser: 
     async with gateways(tables=TABLES) as gateway:
         ann = await logged_in(gateway)
         await browser.visit(walk, url=gateway.url, cookies=ann.cookies)
-        printed = await run(sys.executable, "-c", code["python"], key=gateway.key)
+        printed = await output_of(sys.executable, "-c", code["python"], EZ_KEY=gateway.key)
         assert "$0.0000" in printed
         if shutil.which("curl"):
-            assert '"cost":' in await run("sh", "-c", code["curl"], key=gateway.key)
+            assert '"cost":' in await output_of("sh", "-c", code["curl"], EZ_KEY=gateway.key)
 
 
 @pytest.mark.parametrize("by", ["button", "Escape"])

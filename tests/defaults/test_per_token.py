@@ -7,41 +7,27 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezkielyna.contract.context import Account, Key, Model, Plan, RequestContext
-from ezkielyna.contract.money import Price
-from ezkielyna.contract.requests import ApiRequest, ChatRequest, ImageRequest
+from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.requests import ApiRequest, ImageRequest
 from ezkielyna.contract.usage import BUCKETS, Bucket, Usage
 from ezkielyna.defaults import PerToken
+from ezkielyna.testing.requests import make_context, make_request
 
 POLICY = PerToken()
 
 
 def context(rates: dict[Bucket, int], request: ApiRequest, **bounds: Any) -> RequestContext:
-    return RequestContext(
-        request_id="req_1",
-        endpoint=request.endpoint,
-        request=request,
-        account=Account("acc_1", "a@b.c", "p"),
-        key=Key("key_1", "acc_1", "k"),
-        plan=Plan("p"),
-        model=Model("m", "p", "m", Price("v", rates), 0, 0, "o", "M"),
-        started_at=0.0,
-        **bounds,
-    )
-
-
-def chat(n: int = 1) -> ChatRequest:
-    return ChatRequest(model="m", messages=[{"role": "user", "content": "hi"}], n=n)
+    return make_context(request=request, rates=rates, **bounds)
 
 
 def test_the_quote_takes_the_worst_rate_of_each_direction() -> None:
     rates: dict[Bucket, int] = {"input": 2_000_000, "cache_write": 3_000_000, "output": 8_000_000}
-    ctx = context(rates, chat(), input_bound=10, output_bound=5)
+    ctx = context(rates, make_request(), input_bound=10, output_bound=5)
     assert POLICY.quote(ctx) == 10 * 3 + 5 * 8
 
 
 def test_the_quote_is_rounded_up() -> None:
-    ctx = context({"input": 1, "output": 0}, chat(), input_bound=1, output_bound=9)
+    ctx = context({"input": 1, "output": 0}, make_request(), input_bound=1, output_bound=9)
     assert POLICY.quote(ctx) == 1
 
 
@@ -52,13 +38,13 @@ def test_images_are_quoted_by_the_piece() -> None:
 
 
 def test_free_costs_nothing() -> None:
-    ctx = context({"input": 0, "output": 0}, chat(), input_bound=10**6, output_bound=10**6)
+    ctx = context({"input": 0, "output": 0}, make_request(), input_bound=10**6, output_bound=10**6)
     assert POLICY.quote(ctx) == 0
     assert POLICY.price(ctx, Usage(input=10**6, output=10**6)).cost == 0
 
 
 def test_the_bill_is_the_catalogues() -> None:
-    ctx = context({"input": 2_500_000_000, "output": 10_000_000_000}, chat())
+    ctx = context({"input": 2_500_000_000, "output": 10_000_000_000}, make_request())
     bill = POLICY.price(ctx, Usage(input=1000, output=100, reasoning=50))
     assert bill.cost == 1000 * 2500 + 150 * 10_000
     assert [line.bucket for line in bill.lines] == ["input", "output", "reasoning"]
@@ -78,6 +64,9 @@ def test_a_quote_covers_every_usage_within_the_bounds(
 ) -> None:
     usage = Usage(**quantities, images=images)
     ctx = context(
-        rates, chat(max(1, images)), input_bound=usage.input_total, output_bound=usage.output_total
+        rates,
+        make_request(n=max(1, images)),
+        input_bound=usage.input_total,
+        output_bound=usage.output_total,
     )
     assert POLICY.price(ctx, usage).cost <= POLICY.quote(ctx)

@@ -8,32 +8,27 @@ import pytest
 
 from ezkielyna.testing.dialect import JSON, chat_answer, chunk
 from ezkielyna.testing.lab import Lab, Line, request
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn
+from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering
+from ezkielyna.testing.scripts import Gate
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 @pytest.mark.parametrize("wire", ["llhttp", "tornado"])
 async def test_a_running_request_ends_and_is_settled(lab: Lab, wire: str) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        asked.set()
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     payer = await lab.account("1")
     async with ScriptedUpstream(slow) as upstream:
         async with lab.serving(upstream.url, wire=wire) as gateway:
             async with await Line.open(gateway.url) as line, await Line.open(gateway.url) as idle:
                 assert (await idle.get("/readyz")).status == 200
                 line.send(payer.key, CHAT)
-                await asked.wait()
+                await slow.asked.wait()
                 gateway.process.send_signal(signal.SIGTERM)
                 assert await idle.reader.read() == b"", "an idle connection is closed"
                 with pytest.raises(ConnectionRefusedError):
                     await Line.open(gateway.url)
-                go_on.set()
+                slow.open()
                 answer = await line.answer()
                 assert answer.status == 200
                 assert answer.document["usage"]["cost"] > 0
@@ -50,13 +45,7 @@ async def test_a_running_request_ends_and_is_settled(lab: Lab, wire: str) -> Non
 
 
 async def test_requests_that_were_arriving_are_told_to_go_elsewhere(lab: Lab) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        asked.set()
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     payer = await lab.account("1")
     async with (
         ScriptedUpstream(slow) as upstream,
@@ -67,7 +56,7 @@ async def test_requests_that_were_arriving_are_told_to_go_elsewhere(lab: Lab) ->
     ):
         assert (await probe.get("/readyz")).status == 200
         line.send(payer.key, CHAT)
-        await asked.wait()
+        await slow.asked.wait()
         whole = request("GET", "/readyz")
         probe.writer.write(whole[:10])
         late.writer.write(b"POST")
@@ -83,7 +72,7 @@ async def test_requests_that_were_arriving_are_told_to_go_elsewhere(lab: Lab) ->
         assert (answer.status, answer.error) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert len(upstream.requests) == 1
-        go_on.set()
+        slow.open()
         assert (await line.answer()).status == 200
 
 

@@ -14,7 +14,8 @@ from ezkielyna.gateway.guard import FEW, MIB, Guard, memory_share, resident_byte
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.lab import Answer, Line, post
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn
+from ezkielyna.testing.scripted import ScriptedUpstream, answering
+from ezkielyna.testing.scripts import Gate
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
@@ -29,12 +30,7 @@ def overloaded(answer: Answer, retry_after: str) -> None:
 async def test_more_in_flight_than_may_be_are_refused_before_any_work(
     gateways: Gateways, wire: str
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     tables = {"server": {"wire": wire, "max_in_flight": 2}}
     async with (
         ScriptedUpstream(slow) as upstream,
@@ -50,7 +46,7 @@ async def test_more_in_flight_than_may_be_are_refused_before_any_work(
         assert (await line.get("/healthz")).status == 200
         assert (await line.get("/readyz")).status == 200
         assert len(upstream.requests) == 2
-        go_on.set()
+        slow.open()
         assert {answer.status for answer in await asyncio.gather(*running)} == {200}
         assert (await post(gateway.url, gateway.key, CHAT)).status == 200
 

@@ -19,7 +19,8 @@ from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.lab import Answer, Line, post
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering
+from ezkielyna.testing.scripted import ScriptedUpstream, answering
+from ezkielyna.testing.scripts import Gate
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 ANSWERING = answering(200, JSON, chat_answer())
@@ -78,18 +79,13 @@ async def test_another_body_path_or_account_is_another_request(gateways: Gateway
 
 
 async def test_while_the_first_runs_the_second_is_told_to_wait(gateways: Gateways) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     async with ScriptedUpstream(slow) as upstream, gateways(upstream.url) as gateway:
         running = [asyncio.create_task(ask(gateway)) for _ in range(10)]
         while sum(task.done() for task in running) < 9:
             await asyncio.sleep(0.01)
         assert not all(task.done() for task in running)
-        go_on.set()
+        slow.open()
         answers = await asyncio.gather(*running)
         assert Counter(answer.status for answer in answers) == {200: 1, 409: 9}
         refused = next(answer for answer in answers if answer.status == 409)
@@ -100,18 +96,13 @@ async def test_while_the_first_runs_the_second_is_told_to_wait(gateways: Gateway
 
 
 async def test_who_left_finds_the_answer(gateways: Gateways) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     async with ScriptedUpstream(slow) as upstream, gateways(upstream.url) as gateway:
         async with await Line.open(gateway.url) as line:
             line.send(gateway.key, CHAT, Idempotency_Key="one")
             while not upstream.requests:
                 await asyncio.sleep(0.01)
-        go_on.set()
+        slow.open()
         async with asyncio.timeout(5):
             while (answer := await ask(gateway)).status == 409:
                 await asyncio.sleep(0.05)
@@ -274,18 +265,13 @@ async def test_an_answer_is_charged_and_sent_when_it_is_kept(
 async def test_an_answer_whose_claim_went_to_another_is_not_charged(
     gateways: Gateways, caplog: pytest.LogCaptureFixture
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     async with ScriptedUpstream(slow) as upstream, gateways(upstream.url) as gateway:
         first = asyncio.create_task(ask(gateway))
         while not upstream.requests:
             await asyncio.sleep(0.01)
         await gateway.database["idempotency"].update_one({}, {"$set": {"claim": "another"}})
-        go_on.set()
+        slow.open()
         answer = await first
         assert (answer.status, answer.error) == (503, "unavailable")
         [document] = await usages(gateway, 1)

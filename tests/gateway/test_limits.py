@@ -12,7 +12,8 @@ from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.lab import Answer, Line, post
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
+from ezkielyna.testing.scripts import Gate
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
 ANSWERING = answering(200, JSON, chat_answer())
@@ -108,12 +109,7 @@ async def test_unknown_models_and_wrong_parameters_of_lists_carry_them(
 
 
 async def test_429_carries_them_once(gateways: Gateways, tables: dict[str, Any]) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        await go_on.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     async with (
         ScriptedUpstream(slow) as upstream,
         gateways(upstream.url, tables=tables) as gateway,
@@ -125,7 +121,7 @@ async def test_429_carries_them_once(gateways: Gateways, tables: dict[str, Any])
         assert (answer.status, answer.error) == (429, "rate_limited")
         assert int(answer.headers["retry-after"]) >= 1
         limits(answer)
-        go_on.set()
+        slow.open()
         assert {answer.status for answer in await asyncio.gather(*running)} == {200}
         assert (await ask(gateway)).status == 200
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 import pytest
@@ -24,6 +23,7 @@ from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
 from ezkielyna.testing.lab import Line, post
 from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
+from ezkielyna.testing.scripts import Gate
 
 IMAGE = {"model": "image-lab", "prompt": "A house", "n": 1}
 IMAGES = "/v1/images/generations"
@@ -55,12 +55,7 @@ async def test_two_hundred_at_once_spend_what_ten_cost(gateways: Gateways) -> No
 
 
 async def test_running_requests_hold_it_and_failed_ones_give_it_back(gateways: Gateways) -> None:
-    go_on = asyncio.Event()
-
-    async def failing(turn: Any) -> None:
-        await go_on.wait()
-        await turn.answer(500, JSON, b"{}")
-
+    failing = Gate(answering(500, JSON, b"{}"))
     async with ScriptedUpstream(failing, PAINTING) as upstream, gateways(upstream.url) as gateway:
         key = await limited(gateway, "0.05")
         first = asyncio.create_task(post(gateway.url, key, IMAGE, IMAGES))
@@ -69,7 +64,7 @@ async def test_running_requests_hold_it_and_failed_ones_give_it_back(gateways: G
         second = await post(gateway.url, key, IMAGE, IMAGES)
         assert second.status == 402
         assert second.headers["retry-after"] == "1"
-        go_on.set()
+        failing.open()
         assert (await first).status == 502
         assert (await post(gateway.url, key, IMAGE, IMAGES)).status == 200
 

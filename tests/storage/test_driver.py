@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import uuid
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -19,14 +17,7 @@ from ezkielyna.storage.driver import Driver, Session, connect
 from ezkielyna.storage.errors import Duplicate, Invalid, StorageAway, StorageError
 from ezkielyna.testing.database import DatabaseServer
 
-
-@pytest.fixture(autouse=True)
-def abandoned_sockets() -> Iterator[None]:
-    """Collect what PyMongo's asyncio client leaves open when it is closed while it connects."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
 
 
 @pytest.fixture(params=["motor", "pymongo"])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,15 +19,7 @@ from ezkielyna.storage.driver import Driver, connect
 from ezkielyna.storage.embedded import embedded_database, open_storage
 from ezkielyna.storage.errors import StorageAway, StorageError
 
-
-@pytest.fixture(autouse=True)
-def abandoned_sockets() -> Iterator[None]:
-    """Collect what PyMongo's asyncio client leaves open when it is closed while it connects."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
 
 USE = """
 import asyncio, sys

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezkielyna import ChatRequest, Key, Model, Plan, Price, RequestContext, Usage, nano
-from ezkielyna.contract.context import Account
+from ezkielyna import RequestContext, Usage, nano
 from ezkielyna.contract.usage import BUCKETS, Bucket
 from ezkielyna.gateway.catalogue import Catalogue, build_catalogue
 from ezkielyna.ledger.verify import verify
@@ -21,6 +20,7 @@ from ezkielyna.storage import prices
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import Gateways, merged
 from ezkielyna.testing.lab import post
+from ezkielyna.testing.requests import make_context, make_request
 from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
 from ezkielyna_markup import MarkupPolicy
 
@@ -30,18 +30,8 @@ RATES: dict[Bucket, int] = {"input": 2_500_000_000, "output": 10_000_000_000}
 def context(
     rates: dict[Bucket, int] = RATES, name: str = "m", images: int = 1, **bounds: Any
 ) -> RequestContext:
-    request = ChatRequest(model=name, messages=[{"role": "user", "content": "hi"}], n=images)
-    return RequestContext(
-        request_id="req_1",
-        endpoint=request.endpoint,
-        request=request,
-        account=Account("acc_1", "a@b.c", "p"),
-        key=Key("key_1", "acc_1", "k"),
-        plan=Plan("p"),
-        model=Model(name, "p", name, Price("v", rates), 0, 0, "o", "M"),
-        started_at=0.0,
-        **bounds,
-    )
+    request = make_request(model=name, n=images)
+    return make_context(request=request, rates=rates, model=name, **bounds)
 
 
 def policy(**table: Any) -> MarkupPolicy:
