@@ -10,6 +10,7 @@ def test_tools_are_passed_on() -> None:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -51,7 +52,7 @@ class Asking:
         return body
 
 
-def fed(exchange: Exchange, *pieces: bytes) -> tuple[bytes, GatewayError | None]:
+def fed(exchange: Exchange, pieces: Iterable[bytes]) -> tuple[bytes, GatewayError | None]:
     """Return what came out of these pieces of a stream, and the error that ended it, if any."""
     out = b""
     try:

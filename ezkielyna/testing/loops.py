@@ -6,6 +6,9 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
+from ezkielyna.testing.gateway import Gateways
+from ezkielyna.testing.scripted import Script, ScriptedUpstream, streaming
+
 Document = dict[str, Any]
 
 
@@ -26,6 +29,29 @@ async def tool_loop(
         for call in reversed(calls):
             said = f"{call['function']['name']} of {call['function']['arguments']}"
             asked.append({"role": "tool", "tool_call_id": call["id"], "content": said})
+
+
+async def looped(
+    gateways: Gateways,
+    upstream: ScriptedUpstream,
+    tables: Document,
+    *,
+    stream: bool,
+    **fields: Any,
+) -> list[Document]:
+    """Walk a tool loop through a gateway before this upstream; return all its messages."""
+    async with (
+        upstream,
+        gateways(upstream.url, tables=tables) as gateway,
+        AsyncOpenAI(base_url=gateway.api, api_key=gateway.key, max_retries=0) as sdk,
+    ):
+        asked = [{"role": "user", "content": "Go."}]
+        return await tool_loop(sdk, asked, model="gpt-lab", stream=stream, **fields)
+
+
+def torn(events: bytes, size: int = 50) -> Script:
+    """Return the script that streams these events in pieces of so many bytes."""
+    return streaming([events[at : at + size] for at in range(0, len(events), size)])
 
 
 async def _plain(sdk: AsyncOpenAI, fields: Document) -> tuple[str, list[Document]]:

@@ -97,12 +97,7 @@ class Listener:
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until every connection is closed; False when that takes longer than this."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await occurs(self._empty, timeout_s)
 
     def abort_all(self) -> None:
         """Close every connection at once."""
@@ -131,3 +126,13 @@ class Listener:
         future.set_exception(StreamClosedError())
         future.exception()  # whoever wrote need not be waiting
         return future
+
+
+async def occurs(event: asyncio.Event, within_s: float) -> bool:
+    """Wait for an event; False when it takes longer than this."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 from ezkielyna.contract.errors import GatewayError, InvalidRequest, Overloaded, RequestTooLarge
 from ezkielyna.wire.request_connection import Context, RequestConnection, refusal
 from ezkielyna.wire.request_reader import RequestReader
+from ezkielyna.wire.timed import Timed
 
 if TYPE_CHECKING:
     from ezkielyna.wire.listener import Listener, ListenerLimits
@@ -28,12 +29,8 @@ _LINGER_S = 2.0
 with unread bytes would send a reset that overtakes it."""
 
 
-class ServerConnection(asyncio.Protocol):
-    """The parser only notes what it sees; `_advance` hands it to the delegates.
-
-    There is one timer, and it is lazy: it computes the deadline when it fires. A request on a warm
-    connection touches no timer.
-    """
+class ServerConnection(Timed):
+    """The parser only notes what it sees; `_advance` hands it to the delegates."""
 
     __slots__ = (
         "_advancing",
@@ -44,14 +41,11 @@ class ServerConnection(asyncio.Protocol):
         "_head_at",
         "_lingering",
         "_listener",
-        "_loop",
         "_reader",
         "_served",
         "_since",
         "_stalled_at",
         "_stalled_bytes",
-        "_timer",
-        "_timer_at",
         "_transport",
         "closed",
         "context",
@@ -60,8 +54,8 @@ class ServerConnection(asyncio.Protocol):
     )
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
         self._listener = listener
-        self._loop = loop
         self.limits: ListenerLimits = listener.limits
         self.context = Context("0.0.0.0")  # noqa: S104 - Tornado's word for "not known"
         self.queue: deque[RequestConnection] = deque()
@@ -78,8 +72,6 @@ class ServerConnection(asyncio.Protocol):
         self._stalled_at: float | None = None
         self._stalled_bytes = 0
         self._drained: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
 
     # What the socket says.
 
@@ -371,19 +363,11 @@ class ServerConnection(asyncio.Protocol):
 
     def watch(self) -> None:
         """Make sure that the timer fires no later than the deadline."""
-        at = self._deadline()
-        if at < self._timer_at and not self.closed:
-            self._stop_timer()
-            self._timer_at = at
-            self._timer = self._loop.call_at(at, self._ring)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, math.inf
+        if not self.closed:
+            self._ring_by(self._deadline())
 
     def _ring(self) -> None:
-        self._timer, self._timer_at = None, math.inf
+        super()._ring()
         at, now = self._deadline(), self._loop.time()
         if self._stalled_at is not None and self._buffered() < self._stalled_bytes:
             # The client reads, if slowly.

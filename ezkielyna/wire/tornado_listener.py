@@ -30,7 +30,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream
 
 from ezkielyna.contract.errors import GatewayError, HeadersTooLarge, Overloaded
-from ezkielyna.wire.listener import Listener, ListenerLimits, Refuse, plainly
+from ezkielyna.wire.listener import Listener, ListenerLimits, Refuse, occurs, plainly
 from ezkielyna.wire.request_connection import refusal
 
 _BACKLOG = 2048
@@ -127,12 +127,7 @@ class TornadoListener:
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until every connection is closed; False when that takes longer than this."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.empty.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await occurs(self.empty, timeout_s)
 
     def abort_all(self) -> None:
         """Close every connection at once."""

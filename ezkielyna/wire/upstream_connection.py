@@ -14,6 +14,7 @@ from ezkielyna.wire.answered import AnswerHeaders
 from ezkielyna.wire.call import Call
 from ezkielyna.wire.decoding import Decoder
 from ezkielyna.wire.target import Origin
+from ezkielyna.wire.timed import Timed
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of an answer's head, 1xx answers before it included."""
@@ -39,12 +40,10 @@ class Pool(Protocol):
         """Forget a closed connection."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Timed):
     """Parses answers with llhttp; the parser only notes what it sees, `_deliver` hands it on.
 
-    There is one timer, and it is lazy: progress is noted as a time (`_since`), and the timer,
-    when it fires, computes the deadline anew. So a request on a warm connection and a chunk of a
-    stream touch no timer at all.
+    The time of the last progress is `_since`.
     """
 
     __slots__ = (
@@ -56,15 +55,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_keep_alive",
-        "_loop",
         "_open",
         "_parser",
         "_pieces",
         "_pool",
         "_since",
         "_status",
-        "_timer",
-        "_timer_at",
         "_transport",
         "_until_close",
         "call",
@@ -76,11 +72,9 @@ class UpstreamConnection(asyncio.Protocol):
     on_body: Callable[[bytes], None]
 
     def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
         self._pool = pool
-        self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
         self._since = loop.time()
         self.origin = origin
         self.call: Call | None = None
@@ -169,19 +163,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _watch(self) -> None:
         """Make sure that the timer fires no later than the deadline."""
-        at, _ = self._deadline()
-        if at < self._timer_at:
-            self._stop_timer()
-            self._timer_at = at
-            self._timer = self._loop.call_at(at, self._ring)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, math.inf
+        self._ring_by(self._deadline()[0])
 
     def _ring(self) -> None:
-        self._timer, self._timer_at = None, math.inf
+        super()._ring()
         at, phase = self._deadline()
         # A millisecond is the resolution of the loop's clock.
         if at > self._loop.time() + 0.001:

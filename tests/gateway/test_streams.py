@@ -11,9 +11,10 @@ import httpx2
 import orjson
 import pytest
 
-from ezkielyna.testing.dialect import DONE, chat_stream, chunk
+from ezkielyna.testing.dialect import DONE, JSON, chat_answer, chat_stream, chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, streaming
+from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripts import Gate
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 EVENT_STREAM = {"content-type": "text/event-stream"}
@@ -140,23 +141,15 @@ async def _read(gateway: RunningGateway, **fields: Any) -> bytes:
 
 
 async def test_a_plain_request_outlives_its_client(gateways: Gateways) -> None:
-    from ezkielyna.testing.dialect import JSON, chat_answer
-
-    asked, answer_now = asyncio.Event(), asyncio.Event()
-
-    async def slow(turn: Turn) -> None:
-        asked.set()
-        await answer_now.wait()
-        await turn.answer(200, JSON, chat_answer())
-
+    slow = Gate(answering(200, JSON, chat_answer()))
     async with ScriptedUpstream(slow) as upstream, gateways(upstream.url) as gateway:
         task = asyncio.create_task(_read(gateway, stream=False))
-        await asked.wait()
+        await slow.asked.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(0.1)
         assert not upstream.gone_at
-        answer_now.set()
+        slow.open()
         document = await usage_document(gateway)
         assert document["outcome"] == "ok"
         assert document["cost"] == 8 * 2500 + 2 * 10_000

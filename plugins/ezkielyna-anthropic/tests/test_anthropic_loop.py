@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-from openai import AsyncOpenAI
 
+from ezkielyna.testing.dialect import JSON, event
 from ezkielyna.testing.gateway import Gateways
-from ezkielyna.testing.loops import tool_loop
-from ezkielyna.testing.scripted import Script, ScriptedUpstream, answering, streaming
+from ezkielyna.testing.loops import looped, torn
+from ezkielyna.testing.scripted import Script, ScriptedUpstream, answering
 
 Json = dict[str, Any]
-JSON = {"content-type": "application/json"}
 TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
@@ -55,8 +54,7 @@ def streamed(content: list[Json]) -> Script:
     usage = {"output_tokens": 20}
     events.append({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": usage})
     events.append({"type": "message_stop"})
-    raw = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events)
-    return streaming([raw[at : at + 50] for at in range(0, len(raw), 50)])
+    return torn(b"".join(map(event, events)))
 
 
 def pieces(block: Json) -> tuple[Json, list[Json]]:
@@ -94,22 +92,16 @@ async def test_thinking_comes_back_block_by_block(
         "models": {"gpt-lab": {"upstream_model": model}},
     }
     upstream = ScriptedUpstream(*map(streamed if stream else plain, STEPS))
-    async with (
-        upstream,
-        gateways(upstream.url, tables=tables) as gateway,
-        AsyncOpenAI(base_url=gateway.api, api_key=gateway.key, max_retries=0) as sdk,
-    ):
-        user = {"role": "user", "content": "Go."}
-        fields: Json = {"model": "gpt-lab", "tools": [TOOL], "reasoning_effort": "medium"}
-        talk = await tool_loop(sdk, [user], stream=stream, **fields)
+    asked: Json = {"tools": [TOOL], "reasoning_effort": "medium"}
+    talk = await looped(gateways, upstream, tables, stream=stream, **asked)
     assert talk[-1] == {"role": "assistant", "content": "42"}
     assert len(upstream.requests) == len(STEPS)
-    for asked in range(1, len(STEPS)):
-        sent = orjson.loads(upstream.requests[asked].body)
+    for turn in range(1, len(STEPS)):
+        sent = orjson.loads(upstream.requests[turn].body)
         assert sent["thinking"] == wanted
         turns = sent["messages"]
-        assert [turn["role"] for turn in turns] == ["user", *["assistant", "user"] * asked]
-        for step in range(asked):
+        assert [turn["role"] for turn in turns] == ["user", *["assistant", "user"] * turn]
+        for step in range(turn):
             assert turns[1 + 2 * step]["content"] == STEPS[step]
             used = [block["id"] for block in STEPS[step] if block["type"] == "tool_use"]
             results = turns[2 + 2 * step]["content"]

@@ -81,7 +81,7 @@ def test_an_error_inside_of_a_stream_comes_after_what_came_before_it() -> None:
         made.close()
     assert raised.value.status == 503
     for cut in range(1, len(both)):
-        out, error = fed(streaming(), both[:cut], both[cut:])
+        out, error = fed(streaming(), [both[:cut], both[cut:]])
         assert b'"content":"a"' in out
         assert isinstance(error, UpstreamError)
         assert error.status == 503
@@ -92,7 +92,7 @@ def test_an_error_inside_of_a_stream_comes_after_what_came_before_it() -> None:
     [b"", b"data: {}\n\n", b"data: {nope\n\n", b"data: [1]\n\n", b'data: {"candidates":[]}\n\n'],
 )
 def test_a_stream_that_ends_too_early_is_an_error(body: bytes) -> None:
-    out, error = fed(streaming(), body)
+    out, error = fed(streaming(), [body])
     assert isinstance(error, UpstreamError)
     assert (out, error.status) == (b"", 502)
     made = streaming()

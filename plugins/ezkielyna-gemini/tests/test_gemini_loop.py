@@ -8,13 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-from openai import AsyncOpenAI
 
 from ezkielyna.testing.gateway import Gateways
-from ezkielyna.testing.loops import tool_loop
-from ezkielyna.testing.scripted import Script, ScriptedUpstream, answering, streaming
+from ezkielyna.testing.loops import looped, torn
+from ezkielyna.testing.scripted import Script, ScriptedUpstream, answering
+from gemini_words import Json, event
 
-Json = dict[str, Any]
 TOOL: Any = {"type": "function", "function": {"name": "look"}}
 TABLES: Json = {
     "plugins": ["openai", "gemini"],
@@ -55,21 +54,14 @@ def script(step: int, *, stream: bool) -> Script:
         body = orjson.dumps(answer(STEPS[step], step))
         return answering(200, {"content-type": "application/json"}, body)
     events = [answer([part], step) for part in STEPS[step]]  # one part an event
-    raw = b"".join(b"data: " + orjson.dumps(event) + b"\r\n\r\n" for event in events)
-    return streaming([raw[at : at + 50] for at in range(0, len(raw), 50)])
+    return torn(b"".join(map(event, events)))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 async def test_signatures_come_back_call_by_call(gateways: Gateways, stream: bool) -> None:
     upstream = ScriptedUpstream(*(script(step, stream=stream) for step in range(len(STEPS))))
-    async with (
-        upstream,
-        gateways(upstream.url, tables=TABLES) as gateway,
-        AsyncOpenAI(base_url=gateway.api, api_key=gateway.key, max_retries=0) as sdk,
-    ):
-        user = {"role": "user", "content": "Look."}
-        fields: Json = {"model": "gpt-lab", "tools": [TOOL], "reasoning_effort": "low"}
-        talk = await tool_loop(sdk, [user], stream=stream, **fields)
+    asked: Json = {"tools": [TOOL], "reasoning_effort": "low"}
+    talk = await looped(gateways, upstream, TABLES, stream=stream, **asked)
     assert talk[-1] == {"role": "assistant", "content": "done"}
     assert len(upstream.requests) == len(STEPS)
     contents = orjson.loads(upstream.requests[-1].body)["contents"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from ezkielyna import Exchange, GatewayError, Usage
 from ezkielyna.contract.requests import REQUESTS
+from ezkielyna.testing.asking import fed
 from ezkielyna_openai import OpenAIProvider
 
 PRICE = 1_000_003
@@ -95,18 +96,6 @@ def make_exchange(
     return exchange
 
 
-def run_stream(exchange: Exchange, pieces: Iterable[bytes]) -> tuple[bytes, GatewayError | None]:
-    """Return all that the exchange gave out, and the error that ended it, if any."""
-    out = b""
-    try:
-        for piece in pieces:
-            out += exchange.feed(piece)
-        out += exchange.close()
-    except GatewayError as error:
-        return out, error
-    return out, None
-
-
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Exchange]:
     return make_exchange
@@ -114,7 +103,7 @@ def make() -> Callable[..., Exchange]:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., tuple[bytes, GatewayError | None]]:
-    return run_stream
+    return fed
 
 
 @pytest.fixture(scope="session")
