@@ -1,15 +1,15 @@
 """Verify: re-compute every balance and every invariant of money from the documents alone.
 
 Documents are compared as sorted streams, so memory is bounded however many there are. A live
-gateway changes them meanwhile: what looks wrong is read again, in one transaction, and is a fault
-only if it is wrong then.
+gateway changes them meanwhile: what looks wrong is read again, in one transaction where it can
+change, and is a fault only if it is wrong then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,8 +25,8 @@ from ezkielyna.storage.usage import DIMENSIONS
 LISTED = 1000
 """Faults that are kept, more are only counted; suspects that are collected at a time."""
 
-Read = Callable[[Database, str | None, Session | None], AsyncIterator[Row]]
-"""Yields sorted rows: all, or those of one key."""
+Read = Callable[..., AsyncIterator[Row]]
+"""Yields sorted rows of a database: all, or, in a session, those of one key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Sums that must be equal, key by key: the first read against the total of the others."""
+    """Sums that must be equal, key by key: the first read against the total of the others.
+
+    `lasting` documents never change, once they are in: all suspects are read again at once.
+    """
 
     invariant: str
     collection: str
     expected: Read
     actual: tuple[Read, ...]
+    lasting: bool = False
+
+    def all(self, database: Database) -> AsyncIterator[tuple[str, list[Document]]]:
+        """Yield every key with the row of each read."""
+        return _joined([read(database) for read in (self.expected, *self.actual)])
 
 
 RULES = (
     Rule("I1", "accounts", audit.booked, (audit.available, audit.held)),
-    Rule("I3", "settlement", audit.settled_usage, (audit.settlements,)),
-    Rule("I4", "batches", audit.batches, (audit.batched_usage,)),
+    Rule("I3", "settlement", audit.settled_usage, (audit.settlements,), lasting=True),
+    Rule("I4", "batches", audit.batches, (audit.batched_usage,), lasting=True),
     Rule("I6", "usage_hourly", audit.used, (audit.rolled_up,)),
     Rule("I7", "ledger", audit.payments_entries, (audit.paid_in,)),
     *(
@@ -118,8 +126,7 @@ async def verify(database: Database, *, pause_s: float = 1.0) -> Verdict:
 
 async def _apply(database: Database, rule: Rule, verdict: Verdict, pause_s: float) -> None:
     suspects: list[str] = []
-    reads = [read(database, None, None) for read in (rule.expected, *rule.actual)]
-    async for key, rows in _joined(reads):
+    async for key, rows in rule.all(database):
         verdict.checked[rule.invariant] += 1
         if not _equal(rows):
             suspects.append(key)
@@ -132,12 +139,29 @@ async def _apply(database: Database, rule: Rule, verdict: Verdict, pause_s: floa
 async def _judge(
     database: Database, rule: Rule, suspects: list[str], verdict: Verdict, pause_s: float
 ) -> None:
-    if suspects:
-        await asyncio.sleep(pause_s)
-    for key in suspects:
-        rows = await _again(database, rule, key)
+    if not suspects:
+        return
+    await asyncio.sleep(pause_s)
+    again = _together if rule.lasting else _one_by_one
+    async for key, rows in again(database, rule, suspects):
         if not _equal(rows):
             verdict.found(Fault(rule.invariant, f"{rule.collection}/{key}", _difference(rows)))
+
+
+async def _together(
+    database: Database, rule: Rule, suspects: Collection[str]
+) -> AsyncIterator[tuple[str, list[Document]]]:
+    sought = set(suspects)
+    async for key, rows in rule.all(database):
+        if key in sought:
+            yield key, rows
+
+
+async def _one_by_one(
+    database: Database, rule: Rule, suspects: Collection[str]
+) -> AsyncIterator[tuple[str, list[Document]]]:
+    for key in suspects:
+        yield key, await _again(database, rule, key)
 
 
 async def _again(database: Database, rule: Rule, key: str) -> list[Document]:

@@ -1,6 +1,7 @@
 """Sums over all documents that money is in, sorted by key, so that two can be compared as streams.
 
-Every function takes a session, to read in one moment, and a key, to read only what belongs to it.
+Those of documents that change take a session, to read in one moment, and a key, to read only what
+belongs to it. What a settlement wrote never changes.
 """
 
 from __future__ import annotations
@@ -48,48 +49,31 @@ async def booked(
         yield row
 
 
-async def settlements(
-    database: Database, key: str | None = None, session: Session | None = None
-) -> AsyncIterator[Row]:
+async def settlements(database: Database) -> AsyncIterator[Row]:
     """Yield `{amount}` for every `process:n:account` that the ledger has a settlement of."""
     query: Document = {"kind": "settlement"}
-    if key is not None:
-        query["_id"] = f"settlement:{key}"
-    found = database["ledger"].find(query, {"amount": 1}, sort=[("_id", 1)], session=session)
-    async for document in found:
+    async for document in database["ledger"].find(query, {"amount": 1}, sort=[("_id", 1)]):
         yield document["_id"].removeprefix("settlement:"), {"amount": -int(document["amount"])}
 
 
-async def settled_usage(
-    database: Database, key: str | None = None, session: Session | None = None
-) -> AsyncIterator[Row]:
+async def settled_usage(database: Database) -> AsyncIterator[Row]:
     """Yield `{amount}` for every `process:n:account` that usage documents are charged under."""
     query: Document = {"cost": {"$ne": 0}}
-    if key is not None:
-        process, n, account = key.split(":", 2)
-        query |= {"batch": f"{process}:{n}", "account": account}
     id_ = {"$concat": ["$batch", ":", "$account"]}
-    async for row in _sums(database, "usage", query, id_, "cost", session):
+    async for row in _sums(database, "usage", query, id_, "cost", None):
         yield row
 
 
-async def batches(
-    database: Database, key: str | None = None, session: Session | None = None
-) -> AsyncIterator[Row]:
+async def batches(database: Database) -> AsyncIterator[Row]:
     """Yield `{count}` for every batch: how many usage documents it brought."""
-    query = {} if key is None else {"_id": key}
-    found = database["batches"].find(query, {"usages": 1}, sort=[("_id", 1)], session=session)
-    async for document in found:
+    async for document in database["batches"].find({}, {"usages": 1}, sort=[("_id", 1)]):
         yield document["_id"], {"count": int(document["usages"])}
 
 
-async def batched_usage(
-    database: Database, key: str | None = None, session: Session | None = None
-) -> AsyncIterator[Row]:
+async def batched_usage(database: Database) -> AsyncIterator[Row]:
     """Yield `{count}` for every batch that usage documents name."""
-    query = {} if key is None else {"batch": key}
     group = {"_id": "$batch", "count": {"$sum": 1}}
-    async for found in _grouped(database, "usage", query, group, session):
+    async for found in _grouped(database, "usage", {}, group, None):
         yield str(found["_id"]), {"count": int(found["count"])}
 
 

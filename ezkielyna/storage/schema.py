@@ -15,9 +15,9 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 11
+VERSION = 12
 OLDEST = 1
-"""From this version on, versions differ by additions only: `prepare` brings them up to date."""
+"""From this version on, documents differ by additions only: `prepare` brings them up to date."""
 
 LONG: Mapping[str, Any] = {"bsonType": "long"}
 BALANCE: Mapping[str, Any] = {"bsonType": "long", "minimum": 0}
@@ -34,6 +34,8 @@ class _Shape:
     required: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     optional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     indexes: tuple[IndexModel, ...] = ()
+    retired: frozenset[str] = frozenset()
+    """Names of indexes that versions before had."""
 
     def validator(self) -> dict[str, Any]:
         """Return the JSON schema; fields it does not name are free."""
@@ -109,8 +111,8 @@ SHAPES: Mapping[str, _Shape] = {
         required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
         indexes=(
             IndexModel([("account", ASCENDING), ("started_at", ASCENDING), ("_id", ASCENDING)]),
-            IndexModel([("batch", ASCENDING)]),
         ),
+        retired=frozenset({"batch_1"}),
     ),
     "usage_hourly": _Shape(
         required={"_id": TEXT, "account": TEXT, "cost": LONG},
@@ -221,5 +223,16 @@ async def _shape(database: Database, name: str, shape: _Shape, exists: bool) -> 
                 raise
     if exists:
         await database.command({"collMod": name, "validator": validator})
+        await _retire(database, name, shape.retired)
     if shape.indexes:
         await database[name].create_indexes(shape.indexes)
+
+
+async def _retire(database: Database, name: str, retired: frozenset[str]) -> None:
+    """Drop indexes that nothing searches any more: each costs every document that is written."""
+    if not retired:
+        return
+    answer = await database.command({"listIndexes": name})
+    for index in answer["cursor"]["firstBatch"]:
+        if index["name"] in retired:
+            await database.command({"dropIndexes": name, "index": index["name"]})

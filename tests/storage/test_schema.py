@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bson import Int64
+from pymongo import ASCENDING, IndexModel
 
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import Duplicate, Invalid, SchemaMismatch
@@ -49,6 +50,16 @@ async def test_an_older_version_is_brought_up_to_date(database: Database) -> Non
     assert noted is not None
     assert noted["version"] == VERSION
     assert await database["accounts"].count_documents({}) == 1
+
+
+async def test_an_index_that_nothing_searches_any_more_is_dropped(database: Database) -> None:
+    await database["usage"].create_indexes([IndexModel([("batch", ASCENDING)])])
+    await database["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION - 1}})
+    await prepare(database)
+    answer = await database.command({"listIndexes": "usage"})
+    names = {index["name"] for index in answer["cursor"]["firstBatch"]}
+    assert "batch_1" not in names
+    assert "account_1_started_at_1__id_1" in names
 
 
 @pytest.mark.parametrize(
