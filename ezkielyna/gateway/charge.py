@@ -134,7 +134,7 @@ class Charge:
     def _sliced(self) -> bool:
         """True where the output is reserved slice by slice."""
         ctx = self._ctx
-        return bool(ctx.request.stream) and ctx.endpoint != "images.generations"
+        return ctx.request.streamed and ctx.endpoint != "images.generations"
 
     def _first_output(self) -> int:
         """Return the output tokens to reserve at first."""

@@ -37,7 +37,7 @@ class ReceivedRequest:
     target: str
     headers: dict[str, str]
     body: bytes
-    connection: int
+    connection: int = -1
     """The number of the connection, from 0: equal numbers mean that it was reused."""
 
 
@@ -153,6 +153,8 @@ class ScriptedUpstream:
         self.scripts = list(scripts) or [answering()]
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
+        """How many brought a request. A stranger does not count: a client of a server that died
+        may still knock at its port, which is this one's now."""
         self.bytes_received = 0
         self.port = 0
         """The port on 127.0.0.1."""
@@ -196,8 +198,7 @@ class ScriptedUpstream:
     def serve(self, connection: _Connection) -> None:
         """Answer the requests of a new connection in a task of its own."""
         self._open.add(connection)
-        number, self.connections = self.connections, self.connections + 1
-        task = asyncio.get_running_loop().create_task(self._serve(connection, number))
+        task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -206,9 +207,13 @@ class ScriptedUpstream:
         self._open.discard(connection)
         self.gone_at.append(at)
 
-    async def _serve(self, connection: _Connection, number: int) -> None:
+    async def _serve(self, connection: _Connection) -> None:
+        number: int | None = None
         try:
-            while (request := await _received(connection.input, number)) is not None:
+            while (request := await _received(connection.input)) is not None:
+                if number is None:
+                    number, self.connections = self.connections, self.connections + 1
+                request.connection = number
                 script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
                 self.requests.append(request)
                 await script(Turn(request, connection.output, connection.gone))
@@ -256,7 +261,7 @@ class _Connection(asyncio.StreamReaderProtocol):
             self._upstream.closed(self, self._clock.time())
 
 
-async def _received(reader: asyncio.StreamReader, connection: int) -> ReceivedRequest | None:
+async def _received(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     """Return the next request, None where the client left instead."""
     try:
         raw = await reader.readuntil(b"\r\n\r\n")
@@ -267,7 +272,7 @@ async def _received(reader: asyncio.StreamReader, connection: int) -> ReceivedRe
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.lower(): value.strip() for name, value in pairs}
     body = await _body(reader, headers)
-    return ReceivedRequest(method, target, headers, body, connection)
+    return ReceivedRequest(method, target, headers, body)
 
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:

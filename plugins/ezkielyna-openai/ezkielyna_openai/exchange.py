@@ -60,9 +60,9 @@ class OpenAIExchange(Exchange):
         self.request = UpstreamRequest("POST", url, provider.headers, body)
         self._shows_usage = request.wants_usage
         self._named = request.endpoint in self.endless
-        if preset.repairs or request.stream:
+        if preset.repairs or request.streamed:
             self._repairs = Repairs(preset.repairs, provider.spaced_triggers)
-        if request.stream:
+        if request.streamed:
             self._triggers = provider.triggers
             self._rest = []
             self._delivery = Delivery(request.endpoint)

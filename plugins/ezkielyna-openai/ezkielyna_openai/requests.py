@@ -46,6 +46,7 @@ def _may_stay(request: ApiRequest, raw: bytes, model: str, preset: Preset) -> bo
         and not (
             request.stream and raw.find(b'"stream_options"') >= 0 and _needs_usage(request, preset)
         )
+        and not (request.stream and not request.streamed)
     )
 
 
@@ -78,6 +79,9 @@ def _changed(request: ApiRequest, model: str, preset: Preset) -> dict[str, Any]:
         fields.pop(name, None)
     if _base64_only(request, model, preset):
         fields.pop("response_format", None)
+    if not request.streamed:
+        fields.pop("stream", None)
+        fields.pop("stream_options", None)
     if _needs_usage(request, preset):
         options = fields.get("stream_options")
         fields["stream_options"] = {**(options or {}), "include_usage": True}
