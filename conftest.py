@@ -1,6 +1,7 @@
 """What every test here runs under."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ def _has_room(folder: Path) -> bool:
     free = os.statvfs(folder)
     return free.f_bavail * free.f_frsize >= ROOM
 
+
+# Every worker and every gateway that a test starts would compile all modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Databases and journals sync what they write. A run's files end with it, so they need no disk.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(IN_MEMORY):

@@ -12,7 +12,7 @@ import csv
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -352,15 +352,3 @@ def _headers(headers: dict[str, Any] | None) -> dict[str, str]:
 
 def _named_values(headers: list[dict[str, Any]] | None) -> dict[str, str]:
     return {item["name"].lower(): str(item["value"]) for item in headers or []}
-
-
-def splits(data: bytes, sizes: Iterator[int]) -> Iterator[bytes]:
-    """Yield the bytes in pieces of the given sizes (each at least 1), the rest in one piece."""
-    start = 0
-    for size in sizes:
-        if start >= len(data):
-            return
-        yield data[start : start + size]
-        start += size
-    if start < len(data):
-        yield data[start:]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import repeat
 from pathlib import Path
 
 import orjson
@@ -13,7 +12,6 @@ from ezkielyna.testing.recordings import (
     folder,
     recorded,
     recordings,
-    splits,
 )
 
 COLUMNS = (
@@ -173,11 +171,6 @@ def test_without_the_folder_nothing_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert param.marks[0].kwargs["reason"].startswith(VARIABLE)
     with pytest.raises(pytest.skip.Exception):
         folder()
-
-
-def test_splits_keep_every_byte() -> None:
-    assert list(splits(b"abcdefg", iter([1, 2]))) == [b"a", b"bc", b"defg"]
-    assert b"".join(splits(b"abcdefg", repeat(3))) == b"abcdefg"
 
 
 def test_every_listed_recording_can_be_read() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ import pytest
 
 from anthropic_words import FINISH, Json, message_of, upstream_events
 from ezkielyna import ChatRequest
+from ezkielyna.testing.cuts import cut_at_every_byte, cut_at_random, splits
 from ezkielyna.testing.recordings import Recording, recorded, recordings
 from ezkielyna.testing.schemas import validator
 from ezkielyna_anthropic import AnthropicProvider
@@ -28,14 +29,11 @@ def request(*, stream: bool, usage: bool = True) -> ChatRequest:
 STREAMED, PLAIN = request(stream=True), request(stream=False)
 
 
-def exchanged(recording: Recording, *cuts: int, asked: ChatRequest = STREAMED) -> bytes:
-    """Feed the recorded stream in pieces that end at the cuts."""
+def exchanged(*pieces: bytes, asked: ChatRequest = STREAMED) -> bytes:
+    """Return what the client gets for a stream that comes in these pieces."""
     exchange = PROVIDER.exchange(asked, "claude-opus-4-6")
     exchange.price = lambda usage: 1_234_567
-    body = recording.response.body
-    edges = [0, *cuts, len(body)]
-    out = [exchange.feed(body[a:b]) for a, b in pairwise(edges)]
-    return b"".join(out) + exchange.close()
+    return b"".join(map(exchange.feed, pieces)) + exchange.close()
 
 
 def inputs_of(recording: Recording) -> list[tuple[str, str, Any]]:
@@ -120,7 +118,7 @@ def test_a_recorded_stream_says_what_the_upstream_said(recording: Recording) -> 
     if recording.status != 200:
         return
     upstream = message_of(recording)
-    chunks = chunks_of(exchanged(recording))
+    chunks = chunks_of(exchanged(recording.response.body))
     message, usage = gathered(chunks)
     assert message["content"] == text_of(upstream)
     assert message["reasoning"] == "".join(b.get("thinking", "") for b in thoughts_of(upstream))
@@ -196,31 +194,28 @@ def test_every_split_of_the_most_varied_streams_gives_the_same_output() -> None:
     chosen = varied(20)
     assert len(chosen) == 20
     for recording in chosen:
-        whole = exchanged(recording)
-        for cut in range(1, len(recording.response.body)):
-            assert exchanged(recording, cut) == whole, (recording.id, cut)
+        body = recording.response.body
+        whole = exchanged(body)
+        for pieces in cut_at_every_byte(body):
+            assert exchanged(*pieces) == whole, (recording.id, pieces)
 
 
 @recorded(provider="anthropic", endpoint="messages", mode="sse")
 def test_random_splits_give_the_same_output(recording: Recording) -> None:
     if recording.status != 200:
         return
-    whole = exchanged(recording)
-    size = len(recording.response.body)
-    for seed in range(50):
-        chance = random.Random(seed)
-        cuts = sorted(chance.sample(range(1, size), min(size - 1, chance.randint(1, 12))))
-        assert exchanged(recording, *cuts) == whole
-    assert exchanged(recording, *range(1, size)) == whole
+    body = recording.response.body
+    whole = exchanged(body)
+    for pieces in cut_at_random(body, random.Random(recording.id)):
+        assert exchanged(*pieces) == whole, pieces
+    assert exchanged(*splits(body, repeat(1))) == whole
 
 
 @recorded(provider="anthropic", endpoint="messages", mode="sse")
 def test_no_usage_is_sent_unasked_and_line_ends_do_not_matter(recording: Recording) -> None:
     if recording.status != 200:
         return
-    unasked = exchanged(recording, asked=request(stream=True, usage=False))
+    unasked = exchanged(recording.response.body, asked=request(stream=True, usage=False))
     assert all("usage" not in chunk for chunk in chunks_of(unasked))
-    exchange = PROVIDER.exchange(STREAMED, "claude-opus-4-6")
-    exchange.price = lambda usage: 1_234_567
     crlf = recording.response.body.replace(b"\n", b"\r\n")
-    assert exchange.feed(crlf) + exchange.close() == exchanged(recording)
+    assert exchanged(crlf) == exchanged(recording.response.body)

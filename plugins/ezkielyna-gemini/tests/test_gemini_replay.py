@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import pairwise
+from itertools import repeat
 from typing import Any
 
 import orjson
 import pytest
 
 from ezkielyna import ChatRequest, EmbeddingRequest, ImageRequest, UpstreamError, Usage
+from ezkielyna.testing.cuts import cut_at_every_byte, cut_at_random, splits
 from ezkielyna.testing.recordings import SKIPPED, Recording, folder, recordings
 from ezkielyna.testing.schemas import validator
 from ezkielyna_gemini import GeminiProvider
@@ -94,11 +95,9 @@ def said(recording: Recording, upstream_calls: Any) -> Json:
     return found
 
 
-def streamed(body: bytes, *cuts: int) -> bytes:
+def streamed(*pieces: bytes) -> bytes:
     exchange = PROVIDER.exchange(STREAMED, "gemini-2.5-flash")
-    edges = [0, *cuts, len(body)]
-    out = b"".join(exchange.feed(body[a:b]) for a, b in pairwise(edges))
-    return out + exchange.close()
+    return b"".join(map(exchange.feed, pieces)) + exchange.close()
 
 
 def chunks(out: bytes) -> list[Json]:
@@ -249,19 +248,17 @@ def varied(most: int) -> list[Recording]:
 def test_a_stream_cut_at_every_byte(recording: Recording) -> None:
     body = wire(recording)
     whole = streamed(body)
-    assert streamed(body, *range(1, len(body))) == whole
-    for cut in range(1, len(body)):
-        assert streamed(body, cut) == whole
+    assert streamed(*splits(body, repeat(1))) == whole
+    for pieces in cut_at_every_byte(body):
+        assert streamed(*pieces) == whole, pieces
 
 
 @each(of_mode("sse", "json-array"))
 def test_a_stream_cut_at_random_bytes(recording: Recording) -> None:
     body = wire(recording)
     whole = streamed(body)
-    chance = random.Random(recording.id)
-    for _ in range(50):
-        cuts = sorted(chance.sample(range(1, len(body)), chance.randint(1, 5)))
-        assert streamed(body, *cuts) == whole
+    for pieces in cut_at_random(body, random.Random(recording.id)):
+        assert streamed(*pieces) == whole, pieces
 
 
 @each(of_mode("sse", "json-array"))

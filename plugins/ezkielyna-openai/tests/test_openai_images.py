@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ezkielyna import Usage
-from ezkielyna.testing.recordings import splits
+from ezkielyna.testing.cuts import splits
 
 UNASKED = {"stream": True}
 

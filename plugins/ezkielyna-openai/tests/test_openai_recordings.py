@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from ezkielyna import GatewayError
-from ezkielyna.testing.recordings import Recording, folder, recordings, splits
+from ezkielyna.testing.cuts import cut_at_every_byte, cut_at_random, splits
+from ezkielyna.testing.recordings import Recording, folder, recordings
 from ezkielyna.testing.schemas import validator
 
 ENDPOINTS = ("chat.completions", "completions", "embeddings", "images.generations")
@@ -196,25 +197,24 @@ def test_without_include_usage_no_chunk_has_usage(
 @each("sse")
 def test_random_splits_change_nothing(recording: Recording, make: Any, run: Any) -> None:
     body = recording.response.body
-    random_sizes = random.Random(recording.id)
+    chance = random.Random(recording.id)
     for wants in (True, False):
         wanted = {"stream_options": {"include_usage": True}} if wants else {}
+        first = make({"stream": True, **wanted}, **settings(recording))
 
-        def stream(
-            pieces: Any, wanted: dict[str, Any] = wanted
-        ) -> tuple[bytes, str | None, Any, Any]:
-            exchange = make({"stream": True, **wanted}, **settings(recording))
+        def stream(pieces: Any, first: Any = first) -> tuple[bytes, str | None, Any, Any]:
+            exchange = first.provider.exchange(first.client_request, "m")
+            exchange.price = first.price
             out, error = run(exchange, pieces)
             message = error.message if isinstance(error, GatewayError) else None
             return out, message, exchange.usage, exchange.delivered()
 
         whole = stream([body])
-        for most in (3, 40, 700):
-            sizes = iter(lambda most=most: random_sizes.randint(1, most), 0)  # type: ignore[misc]
+        for most in (3, 700) if wants else (40,):
+            sizes = iter(lambda most=most: chance.randint(1, most), 0)  # type: ignore[misc]
             assert stream(splits(body, sizes)) == whole
-        for _ in range(25):  # fifty places, wanted or not
-            at = random_sizes.randrange(1, len(body))
-            assert stream([body[:at], body[at:]]) == whole, at
+        for pieces in cut_at_random(body, chance):
+            assert stream(pieces) == whole, pieces
 
 
 def varied() -> list[Recording]:
@@ -255,8 +255,8 @@ def test_every_split_of_varied_streams_changes_nothing(make: Any, run: Any) -> N
 
         whole = stream([body])
         assert stream(splits(body, repeat(1))) == whole, recording.id
-        for position in range(1, len(body)):
-            assert stream([body[:position], body[position:]]) == whole, (recording.id, position)
+        for pieces in cut_at_every_byte(body):
+            assert stream(pieces) == whole, (recording.id, pieces)
 
 
 @each("json")

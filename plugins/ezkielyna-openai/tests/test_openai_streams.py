@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ezkielyna import Usage
+from ezkielyna.testing.cuts import splits
 from ezkielyna.testing.dialect import DONE, event
 from ezkielyna.testing.dialect import bare_chunk as chunk
-from ezkielyna.testing.recordings import splits
 from ezkielyna_openai.exchange import OpenAIExchange
 from openai_words import ASKED, COMPATIBLE, FIRST, HELLO, LAST, UNASKED, USAGE, usage_chunk
 
