@@ -79,7 +79,7 @@ def _changed(request: ApiRequest, model: str, preset: Preset) -> dict[str, Any]:
         fields.pop(name, None)
     if _base64_only(request, model, preset):
         fields.pop("response_format", None)
-    if not request.streamed:
+    if request.stream and not request.streamed:
         fields.pop("stream", None)
         fields.pop("stream_options", None)
     if _needs_usage(request, preset):
