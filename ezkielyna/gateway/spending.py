@@ -32,13 +32,16 @@ class SpendingStore(Protocol):
 
     async def spent(
         self,
-        ids: Iterable[str],
+        keys: Mapping[str, str],
         *,
         besides: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Mapping[str, Nano]:
-        """Return what keys spent in a half-open range of hours, by all processes or all but one."""
+        """Return what keys, each with its account, spent in a half-open range of hours.
+
+        By all processes, or by all but one.
+        """
 
 
 class Spending:
@@ -129,14 +132,16 @@ class Spendings:
 
     async def refresh(self, keys: Iterable[Key]) -> None:
         """Read what was settled for these keys; raises StorageError."""
-        limits = {key.id: key.limit for key in keys if key.limit is not None}
-        if not limits:
+        limited = [key for key in keys if key.limit is not None]
+        if not limited:
             return
+        limits = {key.id: key.limit for key in limited if key.limit is not None}
+        accounts = {key.id: key.account for key in limited}
         horizon = int(self._now() // HOUR_S) - 1
         hour = datetime.fromtimestamp(horizon * HOUR_S, UTC)
-        stale = [id_ for id_ in limits if self._horizon(id_) != horizon]
+        stale = {id_: account for id_, account in accounts.items() if self._horizon(id_) != horizon}
         earlier = await self._store.spent(stale, until=hour) if stale else {}
-        recent = await self._store.spent(limits, besides=self._process, since=hour)
+        recent = await self._store.spent(accounts, besides=self._process, since=hour)
         for id_, limit in limits.items():
             spending = self._known.setdefault(id_, Spending(limit))
             spending.limit = limit

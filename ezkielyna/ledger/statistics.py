@@ -9,7 +9,8 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.ledger.periods import DAY, Period, midnight, tomorrow
 from ezkielyna.ledger.series import Series, series
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.rollups import Grain, cells
+from ezkielyna.storage.merged import Grain
+from ezkielyna.storage.rollups import cells
 from ezkielyna.storage.usage import Dimension
 
 

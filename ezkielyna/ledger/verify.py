@@ -11,7 +11,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from ezkielyna.contract.money import Bill, Price, usd
@@ -20,7 +19,6 @@ from ezkielyna.storage import audit, prices
 from ezkielyna.storage.audit import Row
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.usage import DIMENSIONS
 
 LISTED = 1000
 """Faults that are kept, more are only counted; suspects that are collected at a time."""
@@ -99,12 +97,9 @@ RULES = (
     Rule("I1", "accounts", audit.booked, (audit.available, audit.held)),
     Rule("I3", "settlement", audit.settled_usage, (audit.settlements,), lasting=True),
     Rule("I4", "batches", audit.batches, (audit.batched_usage,), lasting=True),
-    Rule("I6", "usage_hourly", audit.used, (audit.rolled_up,)),
+    Rule("I6", "usage_sums", audit.used, (audit.unmerged, audit.merged_hours)),
+    Rule("I6", "usage_sums", audit.merged_hours_by_day, (audit.merged_days,)),
     Rule("I7", "ledger", audit.payments_entries, (audit.paid_in,)),
-    *(
-        Rule("I6", "usage_daily", partial(audit.merged_hours, by), (partial(audit.days, by),))
-        for by in DIMENSIONS
-    ),
 )
 
 

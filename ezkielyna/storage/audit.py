@@ -6,7 +6,8 @@ belongs to it. What a settlement wrote never changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,12 +15,13 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.usage import COUNTS, Dimension
+from ezkielyna.storage.merged import COLLECTION, FORMATS, Grain
+from ezkielyna.storage.usage import COUNTS, DIMENSIONS
 
 Row = tuple[str, Document]
 """A key and what belongs to it."""
 
-HOUR = "%Y-%m-%dT%H"
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
@@ -73,53 +75,51 @@ async def batches(database: Database) -> AsyncIterator[Row]:
 async def batched_usage(database: Database) -> AsyncIterator[Row]:
     """Yield `{count}` for every batch that usage documents name."""
     group = {"_id": "$batch", "count": {"$sum": 1}}
-    async for found in _grouped(database, "usage", {}, group, None):
+    async for found in _grouped(database, "usage", (), group, None):
         yield str(found["_id"]), {"count": int(found["count"])}
-
-
-async def rolled_up(
-    database: Database, key: str | None = None, session: Session | None = None
-) -> AsyncIterator[Row]:
-    """Yield `{requests, cost, <bucket>…}` for every key's, model's and endpoint's hour."""
-    fields = {name: f"${name}" for name in ("requests", "cost")}
-    fields |= {bucket: f"$tokens.{bucket}" for bucket in BUCKETS}
-    query = {} if key is None else _hour_query(key, "hour")
-    async for row in _hours(database, "usage_hourly", query, "$hour", fields, session):
-        yield row
 
 
 async def used(
     database: Database, key: str | None = None, session: Session | None = None
 ) -> AsyncIterator[Row]:
-    """Yield the same from the usage documents."""
-    fields: dict[str, Any] = {"requests": 1, "cost": "$cost"}
-    fields |= {bucket: f"$tokens.{bucket}" for bucket in BUCKETS}
-    query = {} if key is None else _hour_query(key, "started_at")
-    async for row in _hours(database, "usage", query, "$started_at", fields, session):
+    """Yield `{requests, cost, <bucket>…}` of usage documents for every hour, by each dimension.
+
+    The key is the id of the merged roll-up and the value: `account:hour:dimension value`.
+    """
+    async for row in _hours(database, "usage", "started_at", {"$sum": 1}, key, session):
+        yield row
+
+
+async def unmerged(
+    database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield the same from the hours of processes."""
+    requests = {"$sum": "$requests"}
+    async for row in _hours(database, "usage_hourly", "hour", requests, key, session):
         yield row
 
 
 async def merged_hours(
-    by: Dimension, database: Database, key: str | None = None, session: Session | None = None
+    database: Database, key: str | None = None, session: Session | None = None
 ) -> AsyncIterator[Row]:
-    """Yield `{requests, cost, <bucket>…}` of merged hours for each day and value of a dimension."""
-    query: Document = {"merged": True}
-    if key is not None:
-        account, _, value, day = _day_parts(key)
-        query |= {"account": account, by: value, "hour": {"$gte": day, "$lt": day + DAY}}
-    async for row in _days(database, "usage_hourly", query, by, f"${by}", "$hour", session):
+    """Yield the same from the merged hours."""
+    async for row in _merged(database, "hour", "hour", ("requests", "cost"), key, session):
         yield row
 
 
-async def days(
-    by: Dimension, database: Database, key: str | None = None, session: Session | None = None
+async def merged_hours_by_day(
+    database: Database, key: str | None = None, session: Session | None = None
 ) -> AsyncIterator[Row]:
-    """Yield the same from the daily roll-ups."""
-    query: Document = {"by": by}
-    if key is not None:
-        account, _, value, day = _day_parts(key)
-        query |= {"account": account, "value": value, "day": day}
-    async for row in _days(database, "usage_daily", query, by, "$value", "$day", session):
+    """Yield all counts and buckets of merged hours for every day, by each dimension."""
+    async for row in _merged(database, "hour", "day", COUNTS, key, session):
+        yield row
+
+
+async def merged_days(
+    database: Database, key: str | None = None, session: Session | None = None
+) -> AsyncIterator[Row]:
+    """Yield the same from the merged days."""
+    async for row in _merged(database, "day", "day", COUNTS, key, session):
         yield row
 
 
@@ -185,76 +185,96 @@ async def _sums(
     session: Session | None,
 ) -> AsyncIterator[Row]:
     group = {"_id": key, "amount": {"$sum": f"${amount}"}}
-    async for found in _grouped(database, collection, query, group, session):
+    async for found in _grouped(database, collection, [{"$match": query}], group, session):
         yield str(found["_id"]), {"amount": int(found["amount"])}
 
 
 async def _hours(
     database: Database,
     collection: str,
-    query: Mapping[str, Any],
     date: str,
-    fields: Mapping[str, Any],
+    requests: Document,
+    key: str | None,
     session: Session | None,
 ) -> AsyncIterator[Row]:
-    hour = {"$dateToString": {"date": date, "format": HOUR}}
-    parts = ["$account", " ", "$key", " ", "$model", " ", "$endpoint", " ", hour]
-    group = {"_id": {"$concat": parts}}
-    group |= {name: {"$sum": value} for name, value in fields.items()}
-    async for found in _grouped(database, collection, query, group, session):
-        yield str(found["_id"]), {name: int(found[name]) for name in fields}
+    """Yield sums of documents that tell every dimension, read once for all of them."""
+    hour = {"$dateToString": {"date": f"${date}", "format": FORMATS["hour"]}}
+    group: Document = {"_id": {by: f"${by}" for by in DIMENSIONS}}
+    group["_id"]["hour"] = {"$concat": ["$account", ":", hour]}
+    group |= {"requests": requests, "cost": {"$sum": "$cost"}}
+    group |= {bucket: {"$sum": f"$tokens.{bucket}"} for bucket in BUCKETS}
+    stages = [] if key is None else [{"$match": _hour_query(key, date)}]
+    found = _grouped(database, collection, stages, group, session, order="_id.hour")
+    async for row in _by_dimension(found):
+        if key is None or row[0] == key:
+            yield row
+
+
+async def _by_dimension(found: AsyncIterator[Document]) -> AsyncIterator[Row]:
+    """Yield the sums of each hour by each dimension; an hour's documents follow each other."""
+    hour = ""
+    rows: dict[str, Counter[str]] = {}
+    async for document in found:
+        values = document.pop("_id")
+        if values["hour"] != hour:
+            for row in sorted(rows.items()):
+                yield row
+            hour = values["hour"]
+            rows.clear()
+        for by in DIMENSIONS:
+            row_key = f"{hour}:{by} {values.get(by, 'ok')}"
+            rows.setdefault(row_key, Counter()).update(document)
+    for row in sorted(rows.items()):
+        yield row
 
 
 def _hour_query(key: str, field: str) -> Document:
-    """Return the query for a key of `_hours`; a model's name may have spaces in it."""
-    rest, endpoint, hour = key.rsplit(" ", 2)
-    account, api_key, model = rest.split(" ", 2)
-    begin = datetime.strptime(hour, HOUR).replace(tzinfo=UTC)
-    return {
-        "account": account,
-        "key": api_key,
-        "model": model,
-        "endpoint": endpoint,
-        field: {"$gte": begin, "$lt": begin + timedelta(hours=1)},
-    }
+    account, begin, by, value = _key_parts(key, FORMATS["hour"])
+    return {"account": account, by: value, field: {"$gte": begin, "$lt": begin + HOUR}}
 
 
-async def _days(
+async def _merged(
     database: Database,
-    collection: str,
-    query: Mapping[str, Any],
-    by: Dimension,
-    value: str,
-    date: str,
+    grain: Grain,
+    form: Grain,
+    names: Iterable[str],
+    key: str | None,
     session: Session | None,
 ) -> AsyncIterator[Row]:
-    fields = {name: f"${name}" for name in COUNTS} | {b: f"$tokens.{b}" for b in BUCKETS}
-    day = {"$dateToString": {"date": date, "format": "%Y-%m-%d"}}
-    group: Document = {"_id": {"$concat": ["$account", f" {by} ", value, " ", day]}}
-    group |= {name: {"$sum": field} for name, field in fields.items()}
-    async for found in _grouped(database, collection, query, group, session):
+    """Yield sums of rows of one grain by hours or days, as `form` says."""
+    fields = {name: f"$rows.{name}" for name in names}
+    fields |= {bucket: f"$rows.tokens.{bucket}" for bucket in BUCKETS}
+    start = {"$dateToString": {"date": "$start", "format": FORMATS[form]}}
+    parts = ["$account", ":", start, ":", "$by", " ", "$rows.value"]
+    group: Document = {"_id": {"$concat": parts}}
+    group |= {name: {"$sum": value} for name, value in fields.items()}
+    match: Document = {"grain": grain}
+    stages: list[Mapping[str, Any]] = [{"$match": match}, {"$unwind": "$rows"}]
+    if key is not None:
+        account, begin, by, value = _key_parts(key, FORMATS[form])
+        end = begin + (HOUR if form == "hour" else DAY)
+        match |= {"account": account, "by": by, "start": {"$gte": begin, "$lt": end}}
+        stages.append({"$match": {"rows.value": value}})
+    async for found in _grouped(database, COLLECTION, stages, group, session):
         yield str(found["_id"]), {name: int(found[name]) for name in fields}
 
 
-def _day_parts(key: str) -> tuple[str, str, str, datetime]:
-    """Return account, dimension, value and day of a key of `_days`; a value may have spaces."""
-    rest, day = key.rsplit(" ", 1)
-    account, by, value = rest.split(" ", 2)
-    return account, by, value, datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+def _key_parts(key: str, form: str) -> tuple[str, datetime, str, str]:
+    """Return account, beginning, dimension and value of a key; a value may have any letters."""
+    id_, value = key.split(" ", 1)
+    account, start, by = id_.rsplit(":", 2)
+    return account, datetime.strptime(start, form).replace(tzinfo=UTC), by, value
 
 
 async def _grouped(
     database: Database,
     collection: str,
-    query: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]],
     group: Mapping[str, Any],
     session: Session | None,
+    order: str = "_id",
 ) -> AsyncIterator[Document]:
-    pipeline: list[Mapping[str, Any]] = [
-        {"$match": query},
-        {"$group": group},
-        {"$sort": {"_id": 1}},
-    ]
+    pipeline = [*stages, {"$group": group}, {"$sort": {order: 1}}]
     options = {} if session else {"allowDiskUse": True}
     async for found in database[collection].aggregate(pipeline, session=session, **options):
         yield found

@@ -1,80 +1,73 @@
-"""Compaction: the roll-ups of closed hours, one a process, become one for all processes.
+"""Compaction: the roll-ups of closed hours, one a process, key and model, become few for all.
 
-What is merged is added to the roll-ups of its day in the same transaction. So at any moment the
-days and the hours that are not merged yet are together all that was used: nothing is missing or
-there twice, whoever merges, however often and at once with others, however late a request comes.
+What is merged is taken out of the hours of the processes, and added to the merged roll-ups of its
+hour and of its day, in one transaction. So at any moment the merged ones and the hours that are
+left are together all that was used: nothing is missing or there twice, whoever merges, however
+often and at once with others, however late a request comes, and whoever dies meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
+from ezkielyna.storage import merged
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.usage import ALL, DIMENSIONS, Day, Dimension, Hour, Sums, added
+from ezkielyna.storage.merged import Merged
+from ezkielyna.storage.usage import DIMENSIONS, Sums
 
-SAME = ("account", "hour")
-"""What is merged in one transaction has these in common."""
+DAY = timedelta(days=1)
+
+MOST = 1_000
+"""Roll-ups in one transaction; an hour may have more, and is then merged in several."""
 
 
 async def compact(database: Database, before: datetime, limit: int = 200) -> int:
-    """Merge roll-ups of hours before a time; return how many hours of an account were merged.
+    """Merge roll-ups of hours before a time; return how many days of an account had some.
 
     Raises StorageError. An hour that gets a late request is merged again the next time.
     """
+    day = {"$dateTrunc": {"date": "$hour", "unit": "day"}}
     pipeline: list[Mapping[str, Any]] = [
-        {"$match": {"merged": False, "hour": {"$lt": before}}},
-        {"$group": {"_id": {name: f"${name}" for name in SAME}}},
+        {"$match": {"hour": {"$lt": before}}},
+        {"$group": {"_id": {"account": "$account", "day": day}}},
         {"$limit": limit},
     ]
-    closed = [found["_id"] async for found in database["usage_hourly"].aggregate(pipeline)]
-    for hour in closed:
-        await _merge(database, hour)
-    return len(closed)
+    found = [one["_id"] async for one in database["usage_hourly"].aggregate(pipeline)]
+    for one in found:
+        hours = {"$gte": one["day"], "$lt": min(before, one["day"] + DAY)}
+        query = {"account": one["account"], "hour": hours}
+        while await _merge(database, query) == MOST:
+            pass
+    return len(found)
 
 
-async def _merge(database: Database, hour: Document) -> None:
-    async def merge(session: Session) -> None:
+async def _merge(database: Database, query: Document) -> int:
+    """Merge roll-ups of one account and day, and return how many."""
+
+    async def merge(session: Session) -> int:
         hourly = database["usage_hourly"]
-        query = {**hour, "merged": False}
-        found = [document async for document in hourly.find(query, session=session)]
-        if not found:
-            return
-        hours, days = _whole(found)
-        ids = [document["_id"] for document in found]
-        await hourly.delete_many({"_id": {"$in": ids}}, session=session)
-        await hourly.bulk_write(added(hours), ordered=False, session=session)
-        await database["usage_daily"].bulk_write(
-            [day.added() for day in days], ordered=False, session=session
-        )
+        found = [one async for one in hourly.find(query, limit=MOST, session=session)]
+        if found:
+            ids = [one["_id"] for one in found]
+            await hourly.delete_many({"_id": {"$in": ids}}, session=session)
+            await merged.add(database, _whole(found), session)
+        return len(found)
 
-    await database.transaction(merge)
+    return await database.transaction(merge)
 
 
-def _whole(documents: Iterable[Document]) -> tuple[list[Hour], list[Day]]:
-    """Return the hours over all processes, and what each adds to its days."""
-    hours: dict[str, Hour] = {}
-    days: dict[tuple[Dimension, str], Day] = {}
+def _whole(documents: Iterable[Document]) -> Collection[Merged]:
+    """Return what roll-ups of processes come to, by hour and by day."""
+    found: dict[str, Merged] = {}
     for document in documents:
-        sums = Sums.of(document)
-        whole = _hour(document)
-        hours.setdefault(whole.id, whole).sums.add(sums)
-        day = whole.hour.replace(hour=0)
+        account, hour, sums = document["account"], document["hour"], Sums.of(document)
         for by in DIMENSIONS:
-            value = getattr(whole, by)
-            days.setdefault((by, value), Day(whole.account, by, value, day)).sums.add(sums)
-    return list(hours.values()), list(days.values())
-
-
-def _hour(document: Document) -> Hour:
-    return Hour(
-        account=document["account"],
-        key=document["key"],
-        model=document["model"],
-        endpoint=document["endpoint"],
-        outcome=document.get("outcome", "ok"),
-        hour=document["hour"],
-        process=ALL,
-    )
+            for one in (
+                Merged(account, by, "hour", hour),
+                Merged(account, by, "day", hour.replace(hour=0)),
+            ):
+                found.setdefault(one.id, one).add(document.get(by, "ok"), sums)
+    return found.values()

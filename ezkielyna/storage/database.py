@@ -77,6 +77,11 @@ class Database:
         with translated():
             await self._raw.create_collection(name, **options)
 
+    async def drop_collection(self, name: str) -> None:
+        """Remove a collection with all it holds; one that is not there is as good."""
+        with translated():
+            await self._raw.drop_collection(name)
+
     async def drop(self) -> None:
         """Remove the whole database with all it holds."""
         with translated():

@@ -20,8 +20,8 @@ from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Missing
 from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
 from ezkielyna.storage.overrides import document_of, override_of
+from ezkielyna.storage.spent import spent_by_key
 from ezkielyna.storage.trail import note
-from ezkielyna.storage.usage import spent_by_key
 
 PURPOSE = "api-key"
 
@@ -146,14 +146,14 @@ class Keys:
 
     async def spent(
         self,
-        ids: Iterable[str],
+        keys: Mapping[str, str],
         *,
         besides: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> dict[str, Nano]:
-        """Return what keys spent in a half-open range of hours, by all processes or all but one."""
-        return await spent_by_key(self._database, ids, besides=besides, since=since, until=until)
+        """Return what keys, each with its account, spent; see `spent_by_key`."""
+        return await spent_by_key(self._database, keys, besides=besides, since=since, until=until)
 
     async def list(self, account_id: str) -> Sequence[KeyRecord]:
         """Return all keys of an account, oldest first, revoked ones too."""

@@ -15,9 +15,12 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 12
+VERSION = 13
 OLDEST = 1
 """From this version on, documents differ by additions only: `prepare` brings them up to date."""
+
+OLD_DAYS = "usage_daily"
+"""A collection of versions before 13: what it told, and more, is in `usage_hourly`."""
 
 LONG: Mapping[str, Any] = {"bsonType": "long"}
 BALANCE: Mapping[str, Any] = {"bsonType": "long", "minimum": 0}
@@ -119,12 +122,36 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(
             IndexModel([("account", ASCENDING), ("hour", ASCENDING)]),
             IndexModel([("key", ASCENDING), ("hour", ASCENDING)]),
-            IndexModel([("merged", ASCENDING), ("account", ASCENDING), ("hour", ASCENDING)]),
+            IndexModel([("hour", ASCENDING), ("account", ASCENDING)]),
         ),
+        retired=frozenset({"merged_1_account_1_hour_1"}),
     ),
-    "usage_daily": _Shape(
-        required={"_id": TEXT, "account": TEXT, "by": TEXT, "day": DATE, "cost": LONG},
-        indexes=(IndexModel([("account", ASCENDING), ("by", ASCENDING), ("day", ASCENDING)]),),
+    "usage_sums": _Shape(
+        required={
+            "_id": TEXT,
+            "account": TEXT,
+            "by": TEXT,
+            "grain": {"enum": ["hour", "day"]},
+            "start": DATE,
+            "rows": {
+                "bsonType": "array",
+                "items": {
+                    "bsonType": "object",
+                    "required": ["cost", "value"],
+                    "properties": {"cost": LONG},
+                },
+            },
+        },
+        indexes=(
+            IndexModel(
+                [
+                    ("account", ASCENDING),
+                    ("by", ASCENDING),
+                    ("grain", ASCENDING),
+                    ("start", ASCENDING),
+                ]
+            ),
+        ),
     ),
     "live": _Shape(
         required={"_id": TEXT, "kind": TEXT, "account": TEXT, "until": DATE},
@@ -202,10 +229,10 @@ async def prepare(database: Database) -> None:
     existing = set(await database.collection_names())
     for name, shape in SHAPES.items():
         await _shape(database, name, shape, name in existing)
-    # Roll-ups from before version 5: what is not merged will be, and so reach its day.
-    await database["usage_hourly"].update_many(
-        {"merged": {"$exists": False}}, {"$set": {"merged": False}}
-    )
+    if OLD_DAYS in existing:
+        # Hours that were merged stayed in `usage_hourly`. They are read there, and merged again,
+        # as any others.
+        await database.drop_collection(OLD_DAYS)
     await database["meta"].update_one(
         {"_id": "schema"}, {"$set": {"version": VERSION}}, upsert=True
     )

@@ -55,6 +55,11 @@ class Sums:
         tokens = {name: int(quantity) for name, quantity in document.get("tokens", {}).items()}
         return cls(**counts, tokens=tokens)
 
+    def document(self) -> Document:
+        """Return them as a document tells them; what is nothing is left out, but for the cost."""
+        counts = {name: count for name in COUNTS if (count := getattr(self, name))}
+        return counts | {"cost": Int64(checked(self.cost)), "tokens": dict(self.tokens)}
+
     def add(self, other: Sums) -> None:
         """Add what other requests came to."""
         self.requests += other.requests
@@ -90,9 +95,6 @@ COUNTS = (
 Dimension = Literal["model", "key", "endpoint", "outcome"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
-ALL = "*"
-"""The process of a roll-up over all processes."""
-
 
 @dataclass(slots=True)
 class Hour:
@@ -124,59 +126,14 @@ class Hour:
             "outcome": self.outcome,
             "hour": self.hour,
             "process": self.process,
-            "merged": self.process == ALL,
         }
         update = {"$inc": self.sums.increments(), "$setOnInsert": fixed}
         return UpdateOne({"_id": self.id}, update, upsert=True)
 
 
-@dataclass(slots=True)
-class Day:
-    """A roll-up: what an account used in one day with one value of a dimension.
-
-    Days are the sums of the hours that are merged over the processes, and only of those.
-    """
-
-    account: str
-    by: Dimension
-    value: str
-    day: datetime
-    sums: Sums = field(default_factory=Sums)
-
-    def added(self) -> UpdateOne:
-        """Return the write that adds it to what is stored."""
-        id_ = ":".join((self.account, self.by, self.value, self.day.strftime("%Y-%m-%d")))
-        fixed = {"account": self.account, "by": self.by, "value": self.value, "day": self.day}
-        update = {"$inc": self.sums.increments(), "$setOnInsert": fixed}
-        return UpdateOne({"_id": id_}, update, upsert=True)
-
-
 def added(hours: Iterable[Hour]) -> list[UpdateOne]:
     """Return the writes that add these roll-ups to what is stored."""
     return [hour.added() for hour in hours]
-
-
-async def spent_by_key(
-    database: Database,
-    keys: Iterable[str],
-    *,
-    besides: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> dict[str, Nano]:
-    """Return what keys spent in a half-open range of hours, by all processes or all but one.
-
-    Keys that spent nothing are left out.
-    """
-    hours = ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
-    match: Document = {"key": {"$in": list(keys)}}
-    if besides is not None:
-        match["process"] = {"$ne": besides}
-    if hours:
-        match["hour"] = hours
-    group = {"$group": {"_id": "$key", "cost": {"$sum": "$cost"}}}
-    found = database["usage_hourly"].aggregate([{"$match": match}, group])
-    return {document["_id"]: int(document["cost"]) async for document in found}
 
 
 async def requests(

@@ -61,13 +61,17 @@ async def settled(database: Database, records: Sequence[UsageRecord], process: s
 
 
 def month(account: str, key: str, now: datetime, seed: int = 1) -> list[UsageRecord]:
-    """Return a month as customers have them: models of all sizes, quiet nights, some failures."""
+    """Return a month as customers have them: models of all sizes, quiet nights, some failures.
+
+    All of it is in the last 30 days of UTC, today included, whatever the time of day.
+    """
     rng = random.Random(seed)  # noqa: S311 - a history, no secret
     models = ["gpt-lab", "free-lab", "image-lab", *(f"model-{letter}" for letter in "abcdefgh")]
+    begin = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=29)
     records: list[UsageRecord] = []
     for days_ago in range(30):
         for _ in range(rng.randrange(2, 14)):
-            at = now - timedelta(days=days_ago, seconds=rng.randrange(60, 20_000))
+            at = max(begin, now - timedelta(days=days_ago, seconds=rng.randrange(60, 20_000)))
             model = rng.choices(models, [60, 20, 5, 30, 8, 5, 4, 3, 2, 2, 1])[0]
             failed = rng.random() < 0.06
             usage = Usage(

@@ -25,7 +25,7 @@ from ezkielyna.storage.leases import Grant, OutOfTurn, Stored, lease_id
 
 T = TypeVar("T")
 
-MONEY = ("accounts", "leases", "ledger", "batches", "usage", "usage_hourly", "usage_daily")
+MONEY = ("accounts", "leases", "ledger", "batches", "usage", "usage_hourly", "usage_sums")
 """The collections that money is in."""
 
 

@@ -17,7 +17,6 @@ from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import nano
 from ezkielyna.gateway.spending import Spending
 from ezkielyna.storage.compaction import compact
-from ezkielyna.storage.database import Database
 from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
@@ -120,9 +119,9 @@ async def test_what_other_processes_settled_counts(gateways: Gateways) -> None:
         record, key = await Keys(gateway.database, SECRET).create(
             gateway.account, name="limited", limit=nano("0.12")
         )
-        await _spent_elsewhere(gateway.database, record.id, nano("0.04"), 30 * 24)
+        await _spent_elsewhere(gateway, record.id, nano("0.04"), 30 * 24)
         assert (await post(gateway.url, key, IMAGE, IMAGES)).status == 200
-        await _spent_elsewhere(gateway.database, record.id, nano("0.04"), 0)
+        await _spent_elsewhere(gateway, record.id, nano("0.04"), 0)
         async with asyncio.timeout(5):
             while (await _room(gateway, key)) != 0:
                 await asyncio.sleep(0.1)
@@ -137,7 +136,7 @@ async def test_a_key_without_a_limit_costs_no_further_command(gateways: Gateways
         gateways(upstream.url) as gateway,
         await Line.open(gateway.url) as line,
     ):
-        for key, commands in ((gateway.key, 1), (await limited(gateway, "1"), 2)):
+        for key, commands in ((gateway.key, 1), (await limited(gateway, "1"), 3)):
             assert (await line.post(key, IMAGE, IMAGES)).status == 200
             gateway.database.commands.clear()
             await gateway.app._authentication.refresh()
@@ -152,7 +151,7 @@ async def test_compacted_hours_count_once(gateways: Gateways) -> None:
         )
         assert (await post(gateway.url, key, IMAGE, IMAGES)).status == 200
         assert await _room(gateway, key) == nano("0.96")
-        await _spent_elsewhere(gateway.database, record.id, nano("0.04"), 0)
+        await _spent_elsewhere(gateway, record.id, nano("0.04"), 0)
         async with asyncio.timeout(5):
             while await gateway.database["usage_hourly"].count_documents({"key": record.id}) < 2:
                 await asyncio.sleep(0.05)
@@ -165,8 +164,9 @@ async def test_compacted_hours_count_once(gateways: Gateways) -> None:
             await compact(gateway.database, datetime.fromtimestamp(clock - 2 * 3600, UTC))
             await authentication.refresh()
             assert await _room(gateway, key) == nano("0.92"), hours
-        merged = gateway.database["usage_hourly"].find({"key": record.id})
-        assert [document["process"] async for document in merged].count("*") == 2
+        assert await gateway.database["usage_hourly"].count_documents({"key": record.id}) == 0
+        merged = await Keys(gateway.database, SECRET).spent({record.id: gateway.account})
+        assert merged == {record.id: nano("0.08")}
 
 
 async def _room(gateway: RunningGateway, key: str) -> int:
@@ -175,16 +175,15 @@ async def _room(gateway: RunningGateway, key: str) -> int:
     return identity.spending.left
 
 
-async def _spent_elsewhere(database: Database, key: str, cost: int, hours_ago: int) -> None:
+async def _spent_elsewhere(gateway: RunningGateway, key: str, cost: int, hours_ago: int) -> None:
     hour = datetime.fromtimestamp(time.time() // 3600 * 3600 - hours_ago * 3600, UTC)
-    await database["usage_hourly"].insert_one(
+    await gateway.database["usage_hourly"].insert_one(
         {
-            "_id": f"acc:{key}:m:e:{hours_ago}:other",
-            "account": "acc",
+            "_id": f"{gateway.account}:{key}:m:e:{hours_ago}:other",
+            "account": gateway.account,
             "key": key,
             "model": "m",
             "endpoint": "e",
-            "merged": False,
             "requests": Int64(1),
             "errors": Int64(0),
             "hour": hour,
