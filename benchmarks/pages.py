@@ -11,7 +11,8 @@ well, which only the lists of requests read. Pages are asked for one after the o
 
 "Own CPU" is the least that this process used for an answer, the asking included: the least, because
 CPU time, too, grows on a busy machine. The rest of the time went to the database, which is another
-process, or to waiting for a core.
+process, or to waiting for a core. Commands and documents are what a page asks of the database and
+what comes back, the least again: other work of the gateway sends some as well.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import uvloop
 from bson.int64 import Int64
+from pymongo import monitoring
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from ezkielyna.app import App
 from ezkielyna.contract.money import nano
@@ -42,7 +51,8 @@ from ezkielyna.storage.console_sessions import ConsoleSessions
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.embedded import EMBEDDED, open_storage
 from ezkielyna.storage.keys import Keys
-from ezkielyna.storage.usage import ALL, COUNTS, DIMENSIONS, Day, Hour, Sums
+from ezkielyna.storage.merged import Merged
+from ezkielyna.storage.usage import COUNTS, Dimension, Hour, Sums
 from ezkielyna.wire.tornado_listener import listener
 
 SECRET = b"a benchmark's secret of 32 bytes"
@@ -52,6 +62,10 @@ KEYS = 5
 MODELS = 8
 EACH = REQUESTS // (DAYS * 24 * KEYS * MODELS)
 UNMERGED_HOURS = 2
+PROCESSES = ("p1", "p2")
+ENDPOINT, OUTCOME = "chat.completions", "ok"
+BY: tuple[Dimension, ...] = ("key", "model", "endpoint", "outcome")
+HOUR = timedelta(hours=1)
 BATCH = 500
 
 TARGETS = (
@@ -82,61 +96,63 @@ def sums() -> Sums:
 
 async def fill(database: Database, account: str, key_ids: list[str], documents: int) -> None:
     """Write the roll-ups of the month: old hours merged, the last ones as two workers have them."""
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + HOUR
     begin = tomorrow(end) - timedelta(days=DAYS)
-    days: dict[tuple[str, str, datetime], Day] = {}
-    writes: list[Any] = []
-    hour = begin
-    while hour < end:
-        merged = hour < end - timedelta(hours=UNMERGED_HOURS)
+    merged: dict[str, Merged] = {}
+    writes: list[Mapping[str, Any]] = []
+    for number in range((end - begin) // HOUR):
+        hour = begin + number * HOUR
         for key in key_ids:
             for model in (f"model-{n}" for n in range(MODELS)):
-                for process in (ALL,) if merged else ("p1", "p2"):
-                    one = Hour(account, key, model, "chat.completions", "ok", hour, process, sums())
-                    writes.append(_hour_document(one))
-                    if merged:
-                        _add_to_days(days, one)
-        hour += timedelta(hours=1)
-    for first in range(0, len(writes), BATCH):
-        await database["usage_hourly"].insert_many(writes[first : first + BATCH], ordered=False)
-    daily = [day.added() for day in days.values()]
-    for first in range(0, len(daily), 100):
-        await database["usage_daily"].bulk_write(daily[first : first + 100], ordered=False)
-    for first in range(0, documents, BATCH):
-        await database["usage"].insert_many(
-            [_document(account, key_ids, begin, n, documents) for n in range(first, first + BATCH)]
-        )
+                if hour >= end - UNMERGED_HOURS * HOUR:
+                    writes += [_own(account, key, model, hour, process) for process in PROCESSES]
+                else:
+                    _merge(merged, account, (key, model, ENDPOINT, OUTCOME), hour)
+    await _insert(database, "usage_hourly", writes)
+    sums = [document for one in merged.values() for document in one.documents()]
+    await _insert(database, "usage_sums", sums)
+    requests = [_document(account, key_ids, n) for n in range(documents)]
+    await _insert(database, "usage", requests)
 
 
-def _hour_document(hour: Hour) -> dict[str, Any]:
-    counts = {name: Int64(getattr(hour.sums, name)) for name in COUNTS}
+async def _insert(
+    database: Database, collection: str, documents: Sequence[Mapping[str, Any]]
+) -> None:
+    for first in range(0, len(documents), BATCH):
+        await database[collection].insert_many(documents[first : first + BATCH], ordered=False)
+
+
+def _own(account: str, key: str, model: str, hour: datetime, process: str) -> dict[str, Any]:
+    """Return the document of an hour as a process has it."""
+    one = Hour(account, key, model, ENDPOINT, OUTCOME, hour, process, sums())
+    counts = {name: Int64(getattr(one.sums, name)) for name in COUNTS}
     return {
-        "_id": hour.id,
-        "account": hour.account,
-        "key": hour.key,
-        "model": hour.model,
-        "endpoint": hour.endpoint,
-        "outcome": hour.outcome,
-        "hour": hour.hour,
-        "process": hour.process,
-        "merged": hour.process == ALL,
-        "tokens": {bucket: Int64(n) for bucket, n in hour.sums.tokens.items()},
+        "_id": one.id,
+        "account": account,
+        "key": key,
+        "model": model,
+        "endpoint": ENDPOINT,
+        "outcome": OUTCOME,
+        "hour": hour,
+        "process": process,
+        "tokens": {bucket: Int64(n) for bucket, n in one.sums.tokens.items()},
         **counts,
     }
 
 
-def _add_to_days(days: dict[tuple[str, str, datetime], Day], hour: Hour) -> None:
-    midnight = hour.hour.replace(hour=0)
-    for by in DIMENSIONS:
-        value = getattr(hour, by)
-        day = days.setdefault((by, value, midnight), Day(hour.account, by, value, midnight))
-        day.sums.add(hour.sums)
+def _merge(merged: dict[str, Merged], account: str, values: Sequence[str], hour: datetime) -> None:
+    """Add an hour to the roll-ups that it is merged into; `values` are those of `BY`."""
+    for by, value in zip(BY, values, strict=True):
+        for one in (
+            Merged(account, by, "hour", hour),
+            Merged(account, by, "day", hour.replace(hour=0)),
+        ):
+            merged.setdefault(one.id, one).add(value, sums())
 
 
-def _document(
-    account: str, key_ids: list[str], begin: datetime, n: int, documents: int
-) -> dict[str, Any]:
-    at = begin + timedelta(days=DAYS - 1) * n / documents
+def _document(account: str, key_ids: list[str], n: int) -> dict[str, Any]:
+    """Return the n-th last of a million requests in a month."""
+    at = datetime.now(UTC) - timedelta(days=DAYS) * (n + 1) / REQUESTS
     at = at.replace(microsecond=at.microsecond // 1000 * 1000)
     return {
         "_id": f"req_{n:012d}",
@@ -145,11 +161,11 @@ def _document(
         "key": key_ids[n % len(key_ids)],
         "model": f"model-{n % MODELS}",
         "provider": "lab",
-        "endpoint": "chat.completions",
+        "endpoint": ENDPOINT,
         "started_at": at,
         "first_byte_at": at + timedelta(milliseconds=300),
         "ended_at": at + timedelta(seconds=2),
-        "outcome": "ok",
+        "outcome": OUTCOME,
         "status": 200,
         "tokens": {"input": 900, "output": 300},
         "source": "upstream",
@@ -178,28 +194,54 @@ async def ask(port: int, path: str, header: str) -> tuple[float, int]:
     return took, len(answer)
 
 
-async def measure(port: int, cookie: str, key: str, rounds: int) -> None:
+class Asked(CommandListener):
+    """Counts what is sent to the database, and the documents that come back."""
+
+    def __init__(self) -> None:
+        self.commands = 0
+        self.documents = 0
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Count a command."""
+        self.commands += 1
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Count what it returned."""
+        cursor = event.reply.get("cursor", {})
+        self.documents += len(cursor.get("firstBatch", cursor.get("nextBatch", ())))
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Leave it at that."""
+
+
+async def measure(port: int, cookie: str, key: str, rounds: int, asked: Asked) -> None:
     """Print a line of the table for every target."""
-    print(f"| {'what':<32} | goal p95 ms | p50 ms | p95 ms | own CPU ms | KiB |")
-    print("|---|---|---|---|---|---|")
+    print(f"| {'what':<32} | goal p95 ms | p50 ms | p95 ms | least ms | own CPU ms | ", end="")
+    print("commands | documents | KiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for path, kind, goal in TARGETS:
         header = f"Cookie: ezkielyna-session={cookie}" if kind == "page" else f"x-api-key: {key}"
         await ask(port, path, header)
         found: list[tuple[float, int]] = []
-        cpu = math.inf
+        cpu = commands = documents = math.inf
         for _ in range(rounds):
-            began = time.process_time()
+            began, before = time.process_time(), (asked.commands, asked.documents)
             found.append(await ask(port, path, header))
             cpu = min(cpu, (time.process_time() - began) * 1000)
+            commands = min(commands, asked.commands - before[0])
+            documents = min(documents, asked.documents - before[1])
         times = sorted(took for took, _ in found)
         p95 = times[max(0, -(-len(times) * 95 // 100) - 1)]
         size = found[0][1] / 1024
         p50 = statistics.median(times)
-        print(f"| {path:<32} | {goal} | {p50:.0f} | {p95:.0f} | {cpu:.0f} | {size:.0f} |")
+        print(f"| {path:<32} | {goal} | {p50:.0f} | {p95:.0f} | {times[0]:.0f} | ", end="")
+        print(f"{cpu:.0f} | {commands} | {documents} | {size:.0f} |")
 
 
 async def run(storage: str, documents: int, rounds: int) -> None:
     """Fill a database, serve it, and measure."""
+    asked = Asked()
+    monitoring.register(asked)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         name = f"bench_{time.time_ns()}"
@@ -219,7 +261,7 @@ async def run(storage: str, documents: int, rounds: int) -> None:
             server = listener("llhttp", app.router, limits(settings), refuse=wire_refusal)
             sock = bound_socket("127.0.0.1", 0)
             await server.start(sock)
-            await measure(sock.getsockname()[1], cookie, made[0][1], rounds)
+            await measure(sock.getsockname()[1], cookie, made[0][1], rounds, asked)
             began = time.perf_counter()
             merged = await compact(database, datetime.now(UTC) + timedelta(hours=1))
             took = (time.perf_counter() - began) * 1000
@@ -237,7 +279,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000, help="usage documents")
     parser.add_argument("--rounds", type=int, default=60, help="requests a page")
     chosen = parser.parse_args()
-    uvloop.run(run(chosen.storage, chosen.documents // BATCH * BATCH, chosen.rounds))
+    uvloop.run(run(chosen.storage, chosen.documents, chosen.rounds))
 
 
 if __name__ == "__main__":
