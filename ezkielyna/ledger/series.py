@@ -33,10 +33,11 @@ class Line:
     buckets: list[Sums]
     total: Sums = field(default_factory=Sums)
 
-    def add(self, position: int, sums: Sums) -> None:
-        """Add to a bucket and to the total."""
-        self.buckets[position].add(sums)
-        self.total.add(sums)
+    def add(self, other: Line) -> None:
+        """Add another line's buckets and total."""
+        for mine, sums in zip(self.buckets, other.buckets, strict=True):
+            mine.add(sums)
+        self.total.add(other.total)
 
 
 @dataclass(slots=True)
@@ -54,15 +55,17 @@ def series(period: Period, cells: Iterable[Cell]) -> Series:
     buckets = period.buckets()
     starts = [bucket.start for bucket in buckets]
     lines: dict[str, Line] = {}
-    whole = _empty("", len(buckets))
     for cell in cells:
         position = bisect_right(starts, cell.start) - 1
         assert position >= 0, cell
         line = lines.get(cell.value)
         if line is None:
             line = lines[cell.value] = _empty(cell.value, len(buckets))
-        line.add(position, cell.sums)
-        whole.add(position, cell.sums)
+        line.buckets[position].add(cell.sums)
+        line.total.add(cell.sums)
+    whole = _empty("", len(buckets))
+    for line in lines.values():
+        whole.add(line)
     ordered = sorted(lines.values(), key=_weight)
     return Series(period, buckets, ordered, whole)
 
@@ -75,8 +78,7 @@ def top(series: Series, metric: Metric, most: int = MOST_LINES) -> list[Line]:
         return ordered
     other = _empty(OTHER, len(series.buckets))
     for line in ordered[most:]:
-        for position, sums in enumerate(line.buckets):
-            other.add(position, sums)
+        other.add(line)
     return [*ordered[:most], other]
 
 

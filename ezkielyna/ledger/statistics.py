@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,15 +11,22 @@ from ezkielyna.ledger.periods import DAY, Period, midnight, tomorrow
 from ezkielyna.ledger.series import Series, series
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.merged import Grain
-from ezkielyna.storage.rollups import cells
+from ezkielyna.storage.rollups import cells, cells_by
 from ezkielyna.storage.usage import Dimension
 
 
 async def usage_series(database: Database, account: str, by: Dimension, period: Period) -> Series:
     """Return an account's usage in a period. Raises StorageError."""
+    return (await usage_by(database, account, (by,), period))[by]
+
+
+async def usage_by(
+    database: Database, account: str, dimensions: Collection[Dimension], period: Period
+) -> dict[Dimension, Series]:
+    """Return the same by several dimensions; their totals are equal. Raises StorageError."""
     grain: Grain = "hour" if period.unit == "hour" else "day"
-    found = await cells(database, account, by, period.since, period.until, grain)
-    return series(period, found)
+    found = await cells_by(database, account, dimensions, period.since, period.until, grain)
+    return {by: series(period, cells) for by, cells in found.items()}
 
 
 @dataclass(slots=True)

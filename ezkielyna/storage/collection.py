@@ -201,7 +201,9 @@ async def _cursor(cursor: Any) -> AsyncIterator[Document]:
         async for document in documents_of(cursor):
             yield document
     finally:
-        await quietly(cursor.close())
+        # One that was read to its end is closed; with motor, to close it again asks a thread.
+        if cursor.alive:
+            await quietly(cursor.close())
 
 
 async def documents_of(source: Any) -> AsyncIterator[Document]:

@@ -11,14 +11,9 @@ from ezkielyna.storage.database import Database
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-SPANS = (
-    timedelta(minutes=15),
-    timedelta(hours=3),
-    timedelta(days=1),
-    timedelta(days=6),
-    timedelta.max,
-)
-"""How far back is looked, one after the other, until there is enough."""
+FIRST_SPAN = timedelta(minutes=2)
+GROWTH = 5
+"""By how much the next span is longer than one in which there was nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +66,19 @@ async def page(
 ) -> list[Document]:
     """Return up to so many usage documents that come after a place, newest first.
 
-    Looks at short spans first: the embedded database reads all of a span to sort it.
+    Looks back two minutes first, then as far as that lets one expect enough, and so on: the embedded
+    database reads all of a span to sort it.
     """
     end = sought.until if after is None else min(sought.until, after.started_at + MILLISECOND)
     found: list[Document] = []
-    for length in SPANS:
-        begin = sought.since if length == timedelta.max else max(sought.since, end - length)
-        found += await _between(database, account, sought, begin, end, size - len(found), after)
+    length = FIRST_SPAN
+    while len(found) < size and sought.since < end:
+        begin = end - min(length, end - sought.since)
+        missing = size - len(found)
+        more = await _between(database, account, sought, begin, end, missing, after)
+        length *= GROWTH if not more else max(2, 2 * (missing - len(more)) / len(more))
+        found += more
         end = begin
-        if len(found) == size or begin <= sought.since:
-            break
     return found
 
 

@@ -51,9 +51,17 @@ class Sums:
     @classmethod
     def of(cls, document: Document) -> Sums:
         """Return the sums in a roll-up's document; what an old one does not tell is zero."""
-        counts = {name: int(document.get(name, 0)) for name in COUNTS}
-        tokens = {name: int(quantity) for name, quantity in document.get("tokens", {}).items()}
-        return cls(**counts, tokens=tokens)
+        told = document.get
+        return cls(
+            told("requests", 0),
+            told("errors", 0),
+            told("estimated", 0),
+            told("first_bytes", 0),
+            told("first_byte_ms", 0),
+            told("duration_ms", 0),
+            told("cost", 0),
+            dict(told("tokens", ())),
+        )
 
     def document(self) -> Document:
         """Return them as a document tells them; what is nothing is left out, but for the cost."""

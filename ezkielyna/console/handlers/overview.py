@@ -12,7 +12,7 @@ from ezkielyna.console.charts.table import table
 from ezkielyna.console.charts.usage import OUTCOME_NAMES, View, chart
 from ezkielyna.console.formats import money
 from ezkielyna.console.handlers.activity import FAILED
-from ezkielyna.console.handlers.usage import error_rate, value_names
+from ezkielyna.console.handlers.usage import error_rate, key_names
 from ezkielyna.console.page import AccountPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.money import Nano
@@ -71,11 +71,14 @@ class Spans:
     @classmethod
     def of(cls, found: Sequence[Cell], now: datetime) -> Spans:
         """Return the spans of an account's cells, of twice a month."""
-        spans = cls()
+        today = midnight(now)
+        by_day: dict[int, Sums] = {}
         for cell in found:
-            days_ago = (midnight(now) - midnight(cell.start)).days
+            by_day.setdefault((today - midnight(cell.start)).days, Sums()).add(cell.sums)
+        spans = cls()
+        for days_ago, sums in by_day.items():
             for span in (spans.today, spans.week, spans.month):
-                span.add(days_ago, cell.sums)
+                span.add(days_ago, sums)
             if days_ago < 7:
                 spans.days_used = max(spans.days_used, days_ago + 1)
         return spans
@@ -109,7 +112,8 @@ class Overview(AccountPage):
         database, account = self.console.database, self.account
         found = await cells(database, account.id, "model", until - 2 * MONTH * DAY, until)
         latest = await page(database, account.id, Sought(until - MONTH * DAY, now + CLOCKS), LATEST)
-        keys = [key for key in await self.console.keys.list(account.id) if key.state(now) == ACTIVE]
+        every_key = await self.console.keys.list(account.id)
+        keys = [key for key in every_key if key.state(now) == ACTIVE]
         spans = Spans.of(found, now)
         period = Period(until - MONTH * DAY, until, "day")
         shown = series(period, [cell for cell in found if cell.start >= period.since])
@@ -127,7 +131,7 @@ class Overview(AccountPage):
             error_rate=error_rate(spans.week.now),
             chart=figure(chart(view), table="" if view.sample else FOLDED.format(table(view))),
             latest=latest,
-            keys=await value_names(self, "key"),
+            keys=key_names(every_key),
             key=keys[-1] if keys else None,
             steps=self._steps(keys, used),
             model=next(iter(self.console.models), "a-model"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -29,8 +30,9 @@ from ezkielyna.contract.money import Nano, usd
 from ezkielyna.ledger.periods import Period, moments
 from ezkielyna.ledger.report import csv_of
 from ezkielyna.ledger.series import Line, Series, latency, output_speed, tokens
-from ezkielyna.ledger.statistics import usage_series
+from ezkielyna.ledger.statistics import usage_by
 from ezkielyna.storage.errors import StorageError
+from ezkielyna.storage.keys import KeyRecord
 from ezkielyna.storage.usage import Dimension, Sums, requests
 
 
@@ -49,10 +51,8 @@ class Usage(AccountPage):
             asked = Asked(metric=asked.metric, group=asked.group)
             period = asked.period(now)
         database, account = self.console.database, self.account.id
-        found = by_model = await usage_series(database, account, asked.group, period)
-        if asked.group != "model":
-            by_model = await usage_series(database, account, "model", period)
-        names = await value_names(self, asked.group)
+        by = await usage_by(database, account, {asked.group, "model"}, period)
+        found, names = by[asked.group], await value_names(self, asked.group)
         view = View(found, asked.group, asked.metric, now, asked.log, asked.cumulative, names)
         if not found.lines:
             view = View(sample(period), "model", asked.metric, now, asked.log, sample=True)
@@ -72,7 +72,7 @@ class Usage(AccountPage):
             sample=view.sample,
             whole=found.whole.total,
             tokens=tokens,
-            models=sorted_models(by_model, asked.sort),
+            models=sorted_models(by["model"], asked.sort),
             export=export_path(period),
         )
 
@@ -110,13 +110,14 @@ async def value_names(page: AccountPage, by: Dimension) -> Mapping[str, str]:
     """Return what people call the values of a dimension; models and endpoints are their names."""
     if by == "outcome":
         return OUTCOME_NAMES
-    if by != "key":
-        return {}
-    keys = await page.console.keys.list(page.account.id)
-    names = [key.name for key in keys]
+    return key_names(await page.console.keys.list(page.account.id)) if by == "key" else {}
+
+
+def key_names(keys: Sequence[KeyRecord]) -> dict[str, str]:
+    """Return what people call keys: by their name, and by the end of the key where names repeat."""
+    names = Counter(key.name for key in keys)
     return {
-        key.id: key.name if names.count(key.name) == 1 else f"{key.name} ({key.hint})"
-        for key in keys
+        key.id: key.name if names[key.name] == 1 else f"{key.name} ({key.hint})" for key in keys
     }
 
 
