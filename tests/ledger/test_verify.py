@@ -261,9 +261,12 @@ async def test_compaction_changes_no_sum(database: Database, tmp_path: Path) -> 
     assert await compact(database, now) == 0
     sound = await verify(database, pause_s=0)
     assert sound.ok, sound.faults
-    await database["usage_sums"].update_one(
-        {"account": "ann", "by": "model", "grain": "day"}, {"$inc": {"rows.0.cost": Int64(1)}}
-    )
-    (fault,) = (await verify(database, pause_s=0)).faults
-    assert fault.invariant == "I6"
-    assert fault.document.startswith("usage_sums/ann:20")
+    for grain, faults in (("day", 1), ("hour", 2)):
+        of = {"account": "ann", "by": "model", "grain": grain}
+        await database["usage_sums"].update_one(of, {"$inc": {"rows.0.cost": Int64(1)}})
+        broken = await database["usage_sums"].find_one({**of, "rows.0.value": "fast"})
+        assert broken is not None
+        found = (await verify(database, pause_s=0)).faults
+        assert [fault.invariant for fault in found] == ["I6"] * faults
+        assert f"usage_sums/{broken['_id']} fast" in {fault.document for fault in found}
+        await database["usage_sums"].update_one(of, {"$inc": {"rows.0.cost": Int64(-1)}})
