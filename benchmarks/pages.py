@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ async def fill(database: Database, account: str, key_ids: list[str], documents: 
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + HOUR
     begin = tomorrow(end) - timedelta(days=DAYS)
     merged: dict[str, Merged] = {}
-    writes: list[Mapping[str, Any]] = []
+    writes: list[dict[str, Any]] = []
     for number in range((end - begin) // HOUR):
         hour = begin + number * HOUR
         for key in key_ids:
@@ -115,9 +115,7 @@ async def fill(database: Database, account: str, key_ids: list[str], documents: 
     await _insert(database, "usage", requests)
 
 
-async def _insert(
-    database: Database, collection: str, documents: Sequence[Mapping[str, Any]]
-) -> None:
+async def _insert(database: Database, collection: str, documents: Sequence[dict[str, Any]]) -> None:
     for first in range(0, len(documents), BATCH):
         await database[collection].insert_many(documents[first : first + BATCH], ordered=False)
 

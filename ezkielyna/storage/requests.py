@@ -66,8 +66,8 @@ async def page(
 ) -> list[Document]:
     """Return up to so many usage documents that come after a place, newest first.
 
-    Looks back two minutes first, then as far as that lets one expect enough, and so on: the embedded
-    database reads all of a span to sort it.
+    Looks back two minutes first, then as far as that lets one expect enough, and so on: the
+    embedded database reads all of a span to sort it.
     """
     end = sought.until if after is None else min(sought.until, after.started_at + MILLISECOND)
     found: list[Document] = []

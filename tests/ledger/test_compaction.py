@@ -184,7 +184,7 @@ async def test_spending_of_keys_is_the_same_merged_and_not(database: Database) -
 
 
 async def test_roll_ups_of_older_versions_are_read_and_merged_again(database: Database) -> None:
-    """Before version 12 hours were merged where they are, and days had a document a value."""
+    """Before version 13 hours were merged where they are, and days had a document a value."""
     records = requests(50, 5)
     await settled(database, records)
     await database["usage_hourly"].update_many({}, {"$set": {"process": "*", "merged": True}})
