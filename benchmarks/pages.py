@@ -24,8 +24,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +110,15 @@ async def fill(database: Database, account: str, key_ids: list[str], documents: 
                 else:
                     _merge(merged, account, (key, model, ENDPOINT, OUTCOME), hour)
     await _insert(database, "usage_hourly", writes)
-    sums = [document for one in merged.values() for document in one.documents()]
+    sums = chain.from_iterable(one.documents() for one in merged.values())
     await _insert(database, "usage_sums", sums)
-    requests = [_document(account, key_ids, n) for n in range(documents)]
-    await _insert(database, "usage", requests)
+    await _insert(database, "usage", (_document(account, key_ids, n) for n in range(documents)))
 
 
-async def _insert(database: Database, collection: str, documents: Sequence[dict[str, Any]]) -> None:
-    for first in range(0, len(documents), BATCH):
-        await database[collection].insert_many(documents[first : first + BATCH], ordered=False)
+async def _insert(database: Database, collection: str, documents: Iterable[dict[str, Any]]) -> None:
+    left = iter(documents)
+    while batch := list(islice(left, BATCH)):
+        await database[collection].insert_many(batch, ordered=False)
 
 
 def _own(account: str, key: str, model: str, hour: datetime, process: str) -> dict[str, Any]:
@@ -261,9 +262,9 @@ async def run(storage: str, documents: int, rounds: int) -> None:
             await server.start(sock)
             await measure(sock.getsockname()[1], cookie, made[0][1], rounds, asked)
             began = time.perf_counter()
-            merged = await compact(database, datetime.now(UTC) + timedelta(hours=1))
+            await compact(database, datetime.now(UTC) + HOUR)
             took = (time.perf_counter() - began) * 1000
-            print(f"merging {merged} hours of the account took {took:.0f} ms", file=sys.stderr)
+            print(f"merging {UNMERGED_HOURS} hours took {took:.0f} ms", file=sys.stderr)
             await drain(app, server, 0.0)
             await app.close()
             if storage != EMBEDDED:

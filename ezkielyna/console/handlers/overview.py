@@ -111,7 +111,8 @@ class Overview(AccountPage):
         until = tomorrow(now)
         database, account = self.console.database, self.account
         found = await cells(database, account.id, "model", until - 2 * MONTH * DAY, until)
-        latest = await page(database, account.id, Sought(until - MONTH * DAY, now + CLOCKS), LATEST)
+        sought = Sought(until - MONTH * DAY, now + CLOCKS)
+        latest = await page(database, account.id, sought, LATEST) if found else []
         every_key = await self.console.keys.list(account.id)
         keys = [key for key in every_key if key.state(now) == ACTIVE]
         spans = Spans.of(found, now)
