@@ -132,11 +132,13 @@ class Spendings:
 
     async def refresh(self, keys: Iterable[Key]) -> None:
         """Read what was settled for these keys; raises StorageError."""
-        limited = [key for key in keys if key.limit is not None]
-        if not limited:
+        limits: dict[str, Nano] = {}
+        accounts: dict[str, str] = {}
+        for key in keys:
+            if key.limit is not None:
+                limits[key.id], accounts[key.id] = key.limit, key.account
+        if not limits:
             return
-        limits = {key.id: key.limit for key in limited if key.limit is not None}
-        accounts = {key.id: key.account for key in limited}
         horizon = int(self._now() // HOUR_S) - 1
         hour = datetime.fromtimestamp(horizon * HOUR_S, UTC)
         stale = {id_: account for id_, account in accounts.items() if self._horizon(id_) != horizon}
