@@ -9,6 +9,7 @@ from tornado.web import Application
 
 from ezkielyna.console.application import Console, application
 from ezkielyna.console.notices import Notices
+from ezkielyna.console.office import Office
 from ezkielyna.console.plugin_pages import with_pages
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.provider import Provider
@@ -23,6 +24,8 @@ from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.hooks import RequestHooks
 from ezkielyna.gateway.idempotency import Idempotency
 from ezkielyna.gateway.pipeline import Pipeline
+from ezkielyna.gateway.price_notes import PriceNotes
+from ezkielyna.gateway.probe import Prober
 from ezkielyna.gateway.reports import Reports
 from ezkielyna.gateway.routing import Routing
 from ezkielyna.gateway.suspects import Suspects
@@ -74,6 +77,7 @@ class App:
         self._hooks = RequestHooks.of(registries)
         self._post = Post(carrier(settings.mail.url), settings.mail.sender)
         self._notices = Notices(database, self._post, settings.server.address)
+        self._price_notes = PriceNotes(database, self._catalogue.models)
         self.heartbeat = Heartbeat(settings.server.heartbeat_s)
         admission = Admission(
             self._catalogue.plans,
@@ -125,6 +129,7 @@ class App:
             await limiter.start()
         await self.payments.start()
         self._notices.start()
+        self._price_notes.start()
         await start_plugins(self._registries.startup, self)
 
     async def close(self) -> None:
@@ -141,6 +146,7 @@ class App:
         await self._idempotency.close()
         await self._counter.close()
         await self._notices.close()
+        await self._price_notes.close()
         await self._post.close()
         await self._upstream.close()
         if self._fetcher is not None:
@@ -162,6 +168,13 @@ class App:
             self.addresses,
             self.payments,
             self._live,
+            Office(
+                self._registries,
+                self._catalogue.providers,
+                self._catalogue.policies,
+                lambda: self._ledger.backlog,
+                Prober(self._catalogue, self._upstream),
+            ),
             topics=with_pages(self._registries.console_pages(self), rules),
         )
         return application(console, rules)

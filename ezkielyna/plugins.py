@@ -67,6 +67,7 @@ class Registries:
     commands: tuple[Hook, ...] = ()
     offered_by: Mapping[type, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, PluginSettings] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
 
     def make(self, class_: type[T], *arguments: Any) -> T:
@@ -225,6 +226,9 @@ class _Loading:
             commands=self._hooks("register_commands"),
             offered_by=MappingProxyType(self.offered_by),
             sources=MappingProxyType(self._sources()),
+            settings=MappingProxyType(
+                {n: p.settings for n, p in self.order.items() if isinstance(p, Plugin)}
+            ),
             timings=self.timings,
         )
         if self.faults:

@@ -15,6 +15,8 @@ from ezkielyna.console.cookies import Cookies
 from ezkielyna.console.errands import Errands
 from ezkielyna.console.forgery import Forgery
 from ezkielyna.console.handlers import TOPICS
+from ezkielyna.console.margins import Costs, costs
+from ezkielyna.console.office import Office
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.context import Model, Plan, Route
@@ -55,6 +57,7 @@ class Console:
     addresses: ClientAddresses
     payments: Payments
     live: Live
+    office: Office
     topics: Sequence[Topic] = TOPICS
 
     @property
@@ -163,6 +166,11 @@ class Console:
     def operators(self) -> frozenset[str]:
         """The e-mail addresses of operators, as accounts have them."""
         return frozenset(address.strip().lower() for address in self.settings.accounts.operators)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What upstreams charge for our models."""
+        return costs(self.settings, self.models, self.plans, self.office.policies)
 
     @cached_property
     def _entries(self) -> Sequence[Entry]:

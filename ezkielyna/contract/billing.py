@@ -29,6 +29,12 @@ class BillingPolicy(ABC):
     kind: ClassVar[str]
     """The word that `[billing.NAME] kind = …` or `[plans.NAME] billing = …` selects."""
 
+    resells: ClassVar[bool] = False
+    """True where the catalogue's prices are what upstreams charge, and the policy adds to them.
+
+    Operators then see them as the cost of models that say none themselves.
+    """
+
     class Settings(BillingSettings):
         """The settings of this kind; `extra="forbid"` names a misspelt key at start-up."""
 

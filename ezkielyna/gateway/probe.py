@@ -11,8 +11,9 @@ import orjson
 
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.errors import GatewayError, UpstreamError
-from ezkielyna.contract.provider import Exchange, Provider
+from ezkielyna.contract.provider import Exchange, Provider, TimeLimits
 from ezkielyna.contract.requests import REQUESTS, ApiRequest, Endpoint
+from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.counting import said
 from ezkielyna.gateway.relay import PlainRelay
 from ezkielyna.wire.upstream import Upstream
@@ -20,6 +21,9 @@ from ezkielyna.wire.upstream import Upstream
 WORDS = "Say OK."
 MOST_TOKENS = 16
 """Fewer are refused by some models."""
+
+PATIENCE_S = 30.0
+"""How long somebody waits for a page in which a provider is tried."""
 
 MOST_RAW = 2000
 SHORTEST_SECRET = 6
@@ -61,8 +65,33 @@ def cheapest(models: Iterable[Model], provider: str) -> Model | None:
     return min(fitting, key=lambda m: costs[m.name], default=None)
 
 
-async def probe(provider: Provider, model: Model, upstream: Upstream) -> Probe:
-    """Call the model; whatever goes wrong is in the result."""
+class Prober:
+    """Makes tiny calls through the providers of a catalogue, for somebody who waits for a page."""
+
+    def __init__(self, catalogue: Catalogue, upstream: Upstream) -> None:
+        self._catalogue = catalogue
+        self._upstream = upstream
+
+    async def __call__(self, provider: str) -> Probe | None:
+        """Call the provider's cheapest model; None where it has none that takes words."""
+        model = cheapest(self._catalogue.models.values(), provider)
+        if model is None:
+            return None
+        chosen = self._catalogue.providers[provider]
+        usual = chosen.settings.time_limits
+        limits = usual.model_copy(
+            update={
+                "first_byte_s": min(usual.first_byte_s, PATIENCE_S),
+                "total_s": min(usual.total_s, PATIENCE_S),
+            }
+        )
+        return await probe(chosen, model, self._upstream, limits)
+
+
+async def probe(
+    provider: Provider, model: Model, upstream: Upstream, limits: TimeLimits | None = None
+) -> Probe:
+    """Call the model; whatever goes wrong is in the result. `limits` are else the provider's."""
     request = _request(model)
     began = time.monotonic()
     status: int | None = None
@@ -71,7 +100,7 @@ async def probe(provider: Provider, model: Model, upstream: Upstream) -> Probe:
     try:
         exchange = provider.exchange(request, model.upstream_model)
         relay = PlainRelay()
-        upstream.start(exchange.request, provider.settings.time_limits, relay)
+        upstream.start(exchange.request, limits or provider.settings.time_limits, relay)
         status, headers, body = await relay.ended
         if status != 200:
             raise exchange.failure(status, headers, body)

@@ -104,6 +104,10 @@ def _unpriced(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:
                 "million tokens) or image (USD a piece); 0 for free"
             )
             yield ("models", name), reason
+        cost = table.get("cost")
+        if isinstance(cost, dict) and not cost:
+            reason = "says no cost; write input and output, or image, or leave cost out"
+            yield ("models", name, "cost"), reason
 
 
 def _without_kind(tree: Document) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -278,13 +278,9 @@ RATE_KEYS: Mapping[str, Bucket] = {
 """The price keys of a model, and the bucket of usage each one prices."""
 
 
-class ModelSettings(Section):
-    """`[models."NAME"]`: a public model, the provider behind it, and its price."""
+class RateSettings(Section):
+    """Rates as the file has them, by the keys of `RATE_KEYS`."""
 
-    provider: str = Field(description="name of a [providers.…] table")
-    upstream_model: str = Field(
-        "", description="its name at the upstream; the public name if empty"
-    )
     input: Usd | None = Field(None, description="USD per million input tokens")
     cached_input: Usd | None = Field(None, description="read from a cache; as input when absent")
     cache_write: Usd | None = Field(None, description="written to a cache; as input when absent")
@@ -292,15 +288,6 @@ class ModelSettings(Section):
     audio_in: Usd | None = Field(None, description="audio tokens in; as input when absent")
     audio_out: Usd | None = Field(None, description="audio tokens out; as output when absent")
     image: Usd | None = Field(None, description="USD per image, where sold by the piece")
-    priced_on: Day | None = Field(None, description="the day on which this was the list price")
-    context: Count = Field(0, description="tokens that go in and come out together; 0: unknown")
-    max_output: Count = Field(0, description="most output tokens of one answer; 0: unknown")
-    vocabulary: Literal["", "cl100k_base", "o200k_base"] = Field(
-        "", description="counts tokens where the upstream sends no usage; sizes do when empty"
-    )
-    owned_by: str = Field("", description="who made it; the provider's name when empty")
-    display_name: str = Field("", description="its name for people; the public name when empty")
-    created: Day | None = Field(None, description="the day it appeared, shown by /models")
 
     @property
     def price(self) -> Price:
@@ -312,6 +299,29 @@ class ModelSettings(Section):
         }
         assert rates
         return Price.of(rates)
+
+
+class ModelSettings(RateSettings):
+    """`[models."NAME"]`: a public model, the provider behind it, and its price."""
+
+    provider: str = Field(description="name of a [providers.…] table")
+    upstream_model: str = Field(
+        "", description="its name at the upstream; the public name if empty"
+    )
+    cost: RateSettings | None = Field(
+        None,
+        description="what the upstream charges you, with the keys of the price; operators see the "
+        "margin, nobody is billed by it",
+    )
+    priced_on: Day | None = Field(None, description="the day on which this was the list price")
+    context: Count = Field(0, description="tokens that go in and come out together; 0: unknown")
+    max_output: Count = Field(0, description="most output tokens of one answer; 0: unknown")
+    vocabulary: Literal["", "cl100k_base", "o200k_base"] = Field(
+        "", description="counts tokens where the upstream sends no usage; sizes do when empty"
+    )
+    owned_by: str = Field("", description="who made it; the provider's name when empty")
+    display_name: str = Field("", description="its name for people; the public name when empty")
+    created: Day | None = Field(None, description="the day it appeared, shown by /models")
 
     @property
     def created_at(self) -> int:

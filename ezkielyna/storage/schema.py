@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from ezkielyna.storage.database import Database
 from ezkielyna.storage.errors import SchemaMismatch, StorageError
 
-VERSION = 13
+VERSION = 14
 OLDEST = 1
 """From this version on, documents differ by additions only: `prepare` brings them up to date."""
 
@@ -110,6 +110,9 @@ SHAPES: Mapping[str, _Shape] = {
         indexes=(IndexModel([("process", ASCENDING), ("n", ASCENDING)]),),
     ),
     "prices": _Shape(required={"_id": TEXT, "rates": {"bsonType": "object"}}),
+    "price_changes": _Shape(
+        required={"_id": TEXT, "model": TEXT, "at": DATE, "rates": {"bsonType": "object"}}
+    ),
     "usage": _Shape(
         required={"_id": TEXT, "account": TEXT, "key": TEXT, "cost": LONG},
         indexes=(
@@ -151,6 +154,7 @@ SHAPES: Mapping[str, _Shape] = {
                     ("start", ASCENDING),
                 ]
             ),
+            IndexModel([("by", ASCENDING), ("grain", ASCENDING), ("start", ASCENDING)]),
         ),
     ),
     "live": _Shape(

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
-from ezkielyna.console.handlers.admin import TOPIC, OperatorPage
+from ezkielyna.console.handlers import TOPICS
+from ezkielyna.console.handlers.admin import OperatorPage
 from ezkielyna.contract.money import nano
 from ezkielyna.storage import trail
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
+from ezkielyna.testing.history import month, settled
 from ezkielyna.testing.visitor import Visitor, logged_in
 
 BOSS = "boss@example.com"
 TABLES = {"accounts": {"operators": [f" {BOSS.upper()} "]}}
 PAYLOAD = "</title><script>alert(1)</script>"
+ROUTES = [route for topic in TOPICS for route in topic.routes if route[0].startswith("/admin")]
 REFERENCE = re.compile(r'name="reference" value="(manual_\w+)"')
 
 
@@ -32,11 +36,12 @@ async def office(gateways: Gateways) -> AsyncIterator[tuple[RunningGateway, Visi
 
 
 def paths(account: str) -> list[str]:
-    return [pattern.replace(r"(acc_\w+)", account) for pattern, _ in TOPIC.routes]
+    return [pattern.replace(r"(acc_\w+)", account) for pattern, _ in ROUTES]
 
 
 def test_every_page_is_for_operators() -> None:
-    assert all(issubclass(handler, OperatorPage) for _, handler in TOPIC.routes)
+    assert len(ROUTES) > 4
+    assert all(issubclass(handler, OperatorPage) for _, handler in ROUTES)
 
 
 async def test_for_others_the_pages_are_not_there(gateways: Gateways) -> None:
@@ -76,10 +81,7 @@ async def test_accounts_are_found_page_by_page(gateways: Gateways) -> None:
         assert seen == made
         assert gateway.email in (await boss.get(f"/admin/accounts?q={gateway.email[:5]}")).text
         assert "No account begins so" in (await boss.get("/admin/accounts?q=zz")).text
-        overview = await boss.get("/admin")
-        assert "Serving" in overview.text
-        assert "lab" in overview.text
-        assert "upstream-key" not in overview.raw
+        assert "Serving" in (await boss.get("/admin")).text
 
 
 async def test_money_is_booked_in_two_steps_and_once(gateways: Gateways) -> None:
@@ -165,7 +167,8 @@ async def test_what_customers_wrote_is_text(gateways: Gateways) -> None:
 
 async def test_the_pages_are_seen(gateways: Gateways, browser: Browser) -> None:
     async with office(gateways) as (gateway, boss):
-        account = f"/admin/accounts/{gateway.account}"
-        await browser.inspect(
-            gateway.url, ["/admin", "/admin/accounts", account], cookies=boss.cookies
-        )
+        now = datetime.now(UTC)
+        await settled(gateway.database, month(gateway.account, gateway.key_id, now)[:60])
+        seen = [path for path, handler in ROUTES if "(" not in path and "get" in vars(handler)]
+        seen.append(f"/admin/accounts/{gateway.account}")
+        await browser.inspect(gateway.url, seen, cookies=boss.cookies)

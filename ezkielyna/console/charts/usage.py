@@ -24,6 +24,9 @@ METRIC_NAMES: dict[Metric, str] = {
     "errors": "Errors",
     "latency": "Time to first byte",
 }
+SELLERS_NAMES: dict[Metric, str] = {**METRIC_NAMES, "cost": "Revenue"}
+"""The metrics as who sells calls them."""
+
 GROUP_NAMES: dict[Dimension, str] = {
     "model": "Model",
     "key": "Key",
@@ -44,7 +47,10 @@ OUTCOME_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A series as somebody wants to see it. `names` say what values of the dimension are called."""
+    """A series as somebody wants to see it. `names` say what values of the dimension are called.
+
+    With `seller` the cost is revenue: what was billed to all accounts, not spent by one.
+    """
 
     series: Series
     by: Dimension
@@ -54,6 +60,7 @@ class View:
     cumulative: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     sample: bool = False
+    seller: bool = False
 
     @property
     def lines(self) -> list[Line]:
@@ -116,7 +123,7 @@ def chart(view: View, identity: str = "usage-chart") -> Chart:
 def title(view: View) -> str:
     """Return the heading: what is shown, by what."""
     how = {"hour": "by hour", "day": "by day", "week": "by week"}[view.series.period.unit]
-    name = METRIC_NAMES[view.metric]
+    name = (SELLERS_NAMES if view.seller else METRIC_NAMES)[view.metric]
     name = f"{name} so far" if view.cumulative and view.stacked else name
     return f"{name} {how} and {GROUP_NAMES[view.by].lower()}"
 
@@ -129,7 +136,8 @@ def summary(view: View) -> str:
         said += f"{view.written(whole)} on average" if whole is not None else "nothing measured"
         extreme = _slowest(view)
     else:
-        said += f"{view.written(whole or 0)} {NOUNS[view.metric]}".strip()
+        noun = "billed" if view.seller and view.metric == "cost" else NOUNS[view.metric]
+        said += f"{view.written(whole or 0)} {noun}"
         extreme = _largest(view, whole or 0)
     scale = " The scale is logarithmic: each step up is ten times as much." if view.log else ""
     return f"{said}{extreme}.{scale}"

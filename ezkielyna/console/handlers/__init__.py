@@ -5,6 +5,7 @@ from __future__ import annotations
 from ezkielyna.console.handlers import (
     activity,
     admin,
+    admin_accounts,
     billing,
     docs,
     health,
@@ -43,4 +44,5 @@ TOPICS: tuple[Topic, ...] = (
     health.TOPIC,
     payments.TOPIC,
     admin.TOPIC,
+    admin_accounts.TOPIC,
 )

@@ -1,32 +1,45 @@
-"""Pages for operators: the state of the gateway, accounts, and money that is given by hand.
+"""Pages for operators: what was earned, what failed, and whether the gateway is well.
 
 Operators are accounts that `[accounts] operators` names. To everybody else these pages are not
-there. Whatever an operator does is in the account's history, with the operator's address.
+there. Whatever an operator does is in an account's history, with the operator's address.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from tornado.web import HTTPError
 
+from ezkielyna.console.asked import DEFAULT_RANGE, RANGE_NAMES, Asked, days_of
+from ezkielyna.console.charts.chart import figure
+from ezkielyna.console.charts.sample import sample
+from ezkielyna.console.charts.table import table
+from ezkielyna.console.charts.usage import (
+    GROUP_NAMES,
+    OUTCOME_NAMES,
+    SELLERS_NAMES,
+    View,
+    chart,
+    span,
+)
+from ezkielyna.console.handlers.overview import FOLDED, Step
+from ezkielyna.console.margins import earned
 from ezkielyna.console.page import AccountPage
 from ezkielyna.console.topic import Entry, Topic
-from ezkielyna.contract.money import MoneyError, Nano, nano, usd
-from ezkielyna.storage import ledger, trail
-from ezkielyna.storage.accounts import AccountRecord
-from ezkielyna.storage.credits import credit
-from ezkielyna.storage.errors import Conflict, Invalid, Overdrawn
-from ezkielyna.storage.keyformat import identifier
+from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.ledger.periods import Period
+from ezkielyna.ledger.series import Series, series, tokens
+from ezkielyna.storage.totals import spenders, totals, used
+from ezkielyna.storage.usage import Dimension
 
-PAGE = 50
-RECENT = 10
-LONGEST_REASON = 200
-MOST = nano("1000")
-"""The most in nano-dollars that a page books; more is for the command line."""
+RANGES = {name: text for name, text in RANGE_NAMES.items() if name != "24h"}
+"""The presets; whole days only, as roll-ups of all accounts are read by the day."""
 
-_REFERENCE = re.compile(r"manual_[0-9A-Za-z]{20}", re.ASCII)
+GROUPS = {name: text for name, text in GROUP_NAMES.items() if name != "key"}
+TOP = 10
+"""How many models and accounts are listed."""
 
 
 class OperatorPage(AccountPage):
@@ -45,159 +58,80 @@ class OperatorPage(AccountPage):
 
 
 class Admin(OperatorPage):
-    """What the gateway is made of, and whether all of it is well."""
+    """What all accounts used in a range: revenue, cost and margin, errors, who used most."""
 
     async def get(self) -> None:
-        """Show it."""
-        console, accounts = self.console, self.console.accounts
-        models = Counter(model.provider for model in console.models.values())
+        """Show the view that the address asks for; its numbers come from the roll-ups alone."""
+        now = datetime.now(UTC)
+        asked, period = self._asked(now)
+        database = self.console.database
+        found = by_model = await self._series("model", period)
+        if asked.group != "model":
+            found = await self._series(asked.group, period)
+        view = View(found, asked.group, asked.metric, now, names=OUTCOME_NAMES, seller=True)
+        if not found.lines:
+            view = View(sample(period), "model", asked.metric, now, sample=True, seller=True)
+        providers = {name: model.provider for name, model in self.console.models.items()}
+        whole, by_provider, models = earned(by_model.lines, self.console.costs, providers)
+        spending = await spenders(database, period.since, period.until, TOP)
         self.render(
             "admin.html",
             title="Operators",
-            obstacle=console.obstacle(),
-            degraded=console.degraded(),
-            providers=[
-                (name, table.get("kind", ""), models[name])
-                for name, table in console.settings.providers.items()
-            ],
-            plugins=console.settings.plugins,
-            total=await accounts.count(),
-            suspended=await accounts.count("suspended"),
+            styles=("charts.css",),
+            scripts=("usage.js",),
+            asked=asked,
+            span=span(period),
+            days=days_of(period),
+            ranges=RANGES,
+            metrics=SELLERS_NAMES,
+            groups=GROUPS,
+            chart=figure(chart(view), table="" if view.sample else FOLDED.format(table(view))),
+            sample=view.sample,
+            whole=whole,
+            providers=by_provider,
+            models=models[:TOP],
+            sold=len(models),
+            spenders=spending,
+            emails=await self.console.accounts.emails([one.account for one in spending]),
+            steps=await self._steps(),
+            total=await self.console.accounts.count(),
+            suspended=await self.console.accounts.count("suspended"),
         )
 
-
-class AdminAccounts(OperatorPage):
-    """Accounts by e-mail address."""
-
-    async def get(self) -> None:
-        """Show those whose address begins with what is sought."""
-        sought = self.get_query_argument("q", "").strip().lower()[:254]
-        after = self.get_query_argument("after", "")[:254]
-        found = await self.console.accounts.search(sought, after=after, limit=PAGE + 1)
-        self.render(
-            "admin-accounts.html",
-            title="Accounts",
-            sought=sought,
-            after=after,
-            accounts=found[:PAGE],
-            more=found[PAGE - 1].email if len(found) > PAGE else "",
-        )
-
-
-class AdminAccount(OperatorPage):
-    """One account, read-only, and what an operator may do with it."""
-
-    async def get(self, account_id: str) -> None:
-        """Show it."""
-        await self.show(await self.console.accounts.by_id(account_id))
-
-    async def show(self, one: AccountRecord, **typed: str) -> None:
-        """Show an account, with what was typed into the form."""
-        if self.errors:
-            self.set_status(422)
-        database = self.console.database
-        self.render(
-            "admin-account.html",
-            title=one.email,
-            one=one,
-            typed={"amount": "", "reason": "", **typed},
-            reference=identifier("manual"),
-            keys=await self.console.keys.list(one.id),
-            entries=await ledger.page(database, one.id, RECENT),
-            steps=await trail.read(database, one.id, limit=RECENT),
-        )
-
-
-class AdminStatus(OperatorPage):
-    """Suspends an account, or lets it go on."""
-
-    async def post(self, account_id: str) -> None:
-        """Do it, but never to oneself."""
-        one = await self.console.accounts.by_id(account_id)
-        if one.id == self.account.id:
-            raise HTTPError(400, reason="You cannot suspend your own account")
-        if self.text("act") == "suspend":
-            await self.console.accounts.suspend(one.email, by=self.signature)
-            self.flash(f"{one.email} is suspended; its keys are refused within seconds.", "note")
-        else:
-            await self.console.accounts.resume(one.email, by=self.signature)
-            self.flash(f"{one.email} may go on.")
-        self.see_other(f"/admin/accounts/{one.id}")
-
-
-class AdminCredit(AdminAccount):
-    """Books money by hand in two steps: first it is shown what would be, then it is booked."""
-
-    async def get(self, account_id: str) -> None:
-        """Lead to the account: there is nothing to see without a form."""
-        self.see_other(f"/admin/accounts/{(await self.console.accounts.by_id(account_id)).id}")
-
-    async def post(self, account_id: str) -> None:
-        """Show what would be booked, or book it; the same form twice books once."""
-        one = await self.console.accounts.by_id(account_id)
-        typed = {"amount": self.text("amount", 40), "reason": self.text("reason")}
-        reference = self.text("reference")
-        if not _REFERENCE.fullmatch(reference):
-            raise HTTPError(400, reason="this form is not ours; go back to the account")
-        amount = self._amount(typed["amount"])
-        if not 0 < len(typed["reason"]) <= LONGEST_REASON:
-            self.errors["reason"] = f"Say why, in at most {LONGEST_REASON} letters."
-        if self.errors:
-            await self.show(one, **typed)
-        elif self.text("confirmed") != "yes":
-            self.render(
-                "admin-credit.html",
-                title=f"Book {usd(amount)} USD",
-                one=one,
-                amount=amount,
-                reference=reference,
-                after=one.balance + amount,
-                reason=typed["reason"],
-            )
-        else:
-            await self._book(one, amount, typed, reference)
-
-    async def _book(
-        self, one: AccountRecord, amount: Nano, typed: dict[str, str], reference: str
-    ) -> None:
+    def _asked(self, now: datetime) -> tuple[Asked, Period]:
+        """Return what the address asks for, in bars of days at least."""
+        asked = Asked.of(lambda name: self.get_query_argument(name, ""), now)
+        if asked.preset and asked.preset not in RANGES:
+            asked = replace(asked, preset=DEFAULT_RANGE)
+        if asked.group not in GROUPS:
+            asked = replace(asked, group="model")
+        asked = replace(asked, unit=None, log=False, cumulative=False, sort="cost")
         try:
-            done = await credit(
-                self.console.database,
-                one.id,
-                amount,
-                reference=reference,
-                kind="credit" if amount > 0 else "correction",
-                by=self.signature,
-                note=typed["reason"],
-            )
-        except (Overdrawn, Invalid, Conflict) as error:
-            self.errors["amount"] = str(error)
-            await self.show(one, **typed)
-            return
-        self.flash(f"{usd(amount)} USD were booked." if done else "This was booked before.")
-        self.see_other(f"/admin/accounts/{one.id}")
+            period = asked.period(now)
+        except InvalidRequest as error:
+            self.errors[error.param or "first"] = error.message
+            self.set_status(400)
+            asked = Asked(metric=asked.metric, group=asked.group)
+            period = asked.period(now)
+        return asked, replace(period, unit="day") if period.unit == "hour" else period
 
-    def _amount(self, text: str) -> Nano:
-        try:
-            amount = nano(text.removeprefix("$"))
-        except MoneyError as error:
-            self.errors["amount"] = f"{error}; write an amount such as 5 or -2.50."
-            return 0
-        if not 0 < abs(amount) <= MOST:
-            self.errors["amount"] = (
-                f"Write an amount other than 0, up to {usd(MOST)} USD; "
-                "`ezkielyna accounts credit` books larger ones."
-            )
-        return amount
+    async def _series(self, by: Dimension, period: Period) -> Series:
+        cells = await totals(self.console.database, by, period.since, period.until)
+        return series(period, cells)
+
+    async def _steps(self) -> Sequence[Step]:
+        """Return the first steps of a new gateway; none once all are done."""
+        console = self.console
+        steps = [
+            Step("Configure a provider", bool(console.office.providers), "/admin/providers"),
+            Step("Offer a model with its price", bool(console.models), "/admin/models"),
+            Step("Make a call", await used(console.database), "/playground"),
+        ]
+        return [] if all(step.done for step in steps) else steps
 
 
 TOPIC = Topic(
-    routes=(
-        (r"/admin", Admin),
-        (r"/admin/accounts", AdminAccounts),
-        (r"/admin/accounts/(acc_\w+)", AdminAccount),
-        (r"/admin/accounts/(acc_\w+)/status", AdminStatus),
-        (r"/admin/accounts/(acc_\w+)/credit", AdminCredit),
-    ),
+    routes=((r"/admin", Admin),),
     menu=(Entry(95, "Operators", "/admin", "shield", operators=True),),
+    names={"all_used": tokens},
 )

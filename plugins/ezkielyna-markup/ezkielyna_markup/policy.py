@@ -80,6 +80,7 @@ class MarkupPolicy(BillingPolicy):
     """The catalogue's price with a markup; by the piece where a model is sold so."""
 
     kind = "markup"
+    resells = True
 
     class Settings(Markup):
         """`[billing.NAME]` with `kind = "markup"`."""
