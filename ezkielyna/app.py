@@ -174,6 +174,7 @@ class App:
                 self._catalogue.policies,
                 lambda: self._ledger.backlog,
                 Prober(self._catalogue, self._upstream),
+                self.settings.plugins,
             ),
             topics=with_pages(self._registries.console_pages(self), rules),
         )

@@ -59,6 +59,8 @@ class Merged:
 
     tree: Document = field(default_factory=dict)
     origins: dict[tuple[str, ...], str] = field(default_factory=dict)
+    secrets: set[tuple[str, ...]] = field(default_factory=set)
+    """Where a text stands that came out of the environment or a file of its own."""
 
     def add(self, document: Mapping[str, Any], origin: str) -> None:
         """Lay a document over what is there."""

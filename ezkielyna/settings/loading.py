@@ -87,6 +87,7 @@ def _validated(merged: Merged, faults: list[Fault]) -> Settings:
     if faults:
         raise SettingsRefused(faults)
     settings._origins.update(merged.origins)
+    settings._secrets.update(merged.secrets)
     return settings
 
 

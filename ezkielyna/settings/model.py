@@ -369,10 +369,15 @@ class Settings(Section):
     mail: MailSettings = Field(MailSettings(), description="how messages leave")
 
     _origins: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+    _secrets: set[tuple[str, ...]] = PrivateAttr(default_factory=set)
 
     def origin(self, *path: str) -> str:
         """Return the file or variable that set this key, or else the nearest table above it."""
         return origin_of(self._origins, path)
+
+    def secret(self, *path: str) -> bool:
+        """True when this value, or a part of it, is a secret out of the environment or a file."""
+        return any(place[: len(path)] == path for place in self._secrets)
 
 
 def origin_of(origins: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> str:

@@ -72,6 +72,7 @@ def _resolve(
             if place == SERVER_SECRET and "file" in value:
                 continue
             table[key], reason = _look_up(value, environment)
+            merged.secrets.add(place)
             if reason:
                 faults.append(Fault(merged.origin(place), dotted(place), reason))
         elif isinstance(value, dict):

@@ -18,7 +18,7 @@ from ezkielyna.storage.database import Database
 from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Duplicate, Invalid, Missing
 from ezkielyna.storage.keyformat import identifier
-from ezkielyna.storage.overrides import document_of, override_of
+from ezkielyna.storage.overrides import document_of, override_of, told
 from ezkielyna.storage.trail import note
 
 PAGE = 500
@@ -170,9 +170,12 @@ class Accounts:
         self, email: str, limits: Override | None, *, by: str = ""
     ) -> AccountRecord:
         """Override the plan's limits for an account, in force within seconds. Raises Missing."""
-        return await self._set(email, {"limits": document_of(limits)}, "account-limited", by)
+        changes = {"limits": document_of(limits)}
+        return await self._set(email, changes, "account-limited", by, told(limits))
 
-    async def _set(self, email: str, changes: Document, act: str, by: str) -> AccountRecord:
+    async def _set(
+        self, email: str, changes: Document, act: str, by: str, about: str = ""
+    ) -> AccountRecord:
         """Change an account and leave a step of the trail, both or neither; none where it is so."""
         address = normalised(email)
 
@@ -186,7 +189,7 @@ class Accounts:
             if changed is None:
                 raise Missing(f"there is no account {address}")
             if any(changed.get(name) != value for name, value in changes.items()):
-                await note(self._database, changed["_id"], act, by=by, session=session)
+                await note(self._database, changed["_id"], act, by=by, about=about, session=session)
 
         await self._database.transaction(work)
         return await self.by_email(address)

@@ -38,3 +38,15 @@ def override_of(document: Mapping[str, Any] | None) -> Override | None:
         (one["model"], override_of(one) or Override()) for one in document.get("models", ())
     )
     return Override(**numbers, models=models)
+
+
+def told(override: Override | None) -> str:
+    """Return what the trail says of limits, such as `rpm 1200, gpt-4o* tpm none`."""
+    if override is None or override == Override():
+        return "as the plan says"
+    words = [
+        f"{name} {value or 'none'}"
+        for name in LIMIT_NAMES
+        if (value := getattr(override, name)) is not None
+    ]
+    return ", ".join([*words, *(f"{pattern} {told(one)}" for pattern, one in override.models)])

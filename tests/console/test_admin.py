@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.handlers.admin import OperatorPage
+from ezkielyna.contract.limits import Override
 from ezkielyna.contract.money import nano
 from ezkielyna.storage import trail
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.keys import Keys
-from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import SECRET, Gateways, RunningGateway
-from ezkielyna.testing.history import month, settled
+from ezkielyna.testing.history import ended, settled
 from ezkielyna.testing.visitor import Visitor, logged_in
 
 BOSS = "boss@example.com"
@@ -148,13 +148,56 @@ async def test_an_account_is_suspended_and_goes_on(gateways: Gateways) -> None:
         assert (await boss.get("/admin/accounts/acc_nobody")).status == 404
 
 
+async def test_limits_are_raised_and_the_trail_says_so(gateways: Gateways) -> None:
+    async with office(gateways) as (gateway, boss):
+        accounts = Accounts(gateway.database)
+        own = Override(tpm=7, models=(("gpt*", Override(rpm=3)),))
+        await accounts.set_limits(gateway.email, own)
+        path = f"/admin/accounts/{gateway.account}"
+        assert "Single models are limited apart: gpt*" in (await boss.get(path)).text
+        form = {"rpm": "1,200", "tpm": "", "tpd": "0", "concurrency": "5"}
+        done = await boss.post(f"{path}/limits", form)
+        assert (done.status, done.location) == (303, path)
+        changed = await accounts.by_id(gateway.account)
+        assert changed.limits == Override(1200, None, 0, 5, own.models)
+        [step, *_] = await trail.read(gateway.database, gateway.account)
+        assert (step.act, step.by) == ("account-limited", f"operator {BOSS}")
+        assert step.about == "rpm 1200, tpd none, concurrency 5, gpt* rpm 3"
+        shown = await boss.get(path)
+        assert re.search(r'id="field-rpm" name="rpm" type="text" value="1200"', shown.raw)
+        for wrong in ("-1", "many", "1.5", "9" * 20, "²"):
+            refused = await boss.post(f"{path}/limits", {"rpm": wrong})
+            assert refused.status == 422
+            assert "Write a whole number" in refused.text
+        assert (await accounts.by_id(gateway.account)).limits == changed.limits
+        lifted = await boss.post(f"{path}/limits", {})
+        assert lifted.status == 303
+        assert (await accounts.by_id(gateway.account)).limits == Override(models=own.models)
+
+
+async def test_an_account_shows_what_it_spends(gateways: Gateways) -> None:
+    async with office(gateways) as (gateway, boss):
+        now = datetime.now(UTC)
+        records = [
+            ended(gateway.account, gateway.key_id, now - timedelta(days=days), cost=cost)
+            for days, cost in ((0, 20_000_000), (1, 30_000_000), (20, 50_000_000))
+        ]
+        await settled(gateway.database, records)
+        page = await boss.get(f"/admin/accounts/{gateway.account}")
+        assert "<dt>Spent today</dt><dd>$0.02</dd>" in page.text
+        assert "<dd>$0.05, $0.10</dd>" in page.text
+        assert "<span>$0.10</span>" in page.text, "of the key"
+
+
 async def test_what_customers_wrote_is_text(gateways: Gateways) -> None:
     async with office(gateways) as (gateway, boss):
         await Keys(gateway.database, SECRET).create(gateway.account, name=PAYLOAD, by=PAYLOAD)
         await gateway.database["accounts"].update_one(
             {"_id": gateway.account}, {"$set": {"email": PAYLOAD, "plan": PAYLOAD}}
         )
-        for path in ("/admin/accounts", f"/admin/accounts/{gateway.account}"):
+        request = ended(gateway.account, "k", datetime.now(UTC), model=PAYLOAD, cost=1)
+        await settled(gateway.database, [request])
+        for path in ("/admin", "/admin/accounts", f"/admin/accounts/{gateway.account}"):
             page = await boss.get(path)
             assert page.status == 200
             assert PAYLOAD in page.text
@@ -163,12 +206,3 @@ async def test_what_customers_wrote_is_text(gateways: Gateways) -> None:
         shown = await boss.post(f"/admin/accounts/{gateway.account}/credit", form)
         assert PAYLOAD in shown.text
         assert PAYLOAD not in shown.raw
-
-
-async def test_the_pages_are_seen(gateways: Gateways, browser: Browser) -> None:
-    async with office(gateways) as (gateway, boss):
-        now = datetime.now(UTC)
-        await settled(gateway.database, month(gateway.account, gateway.key_id, now)[:60])
-        seen = [path for path, handler in ROUTES if "(" not in path and "get" in vars(handler)]
-        seen.append(f"/admin/accounts/{gateway.account}")
-        await browser.inspect(gateway.url, seen, cookies=boss.cookies)

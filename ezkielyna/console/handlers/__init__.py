@@ -6,6 +6,9 @@ from ezkielyna.console.handlers import (
     activity,
     admin,
     admin_accounts,
+    admin_models,
+    admin_plugins,
+    admin_providers,
     billing,
     docs,
     health,
@@ -45,4 +48,7 @@ TOPICS: tuple[Topic, ...] = (
     payments.TOPIC,
     admin.TOPIC,
     admin_accounts.TOPIC,
+    admin_providers.TOPIC,
+    admin_models.TOPIC,
+    admin_plugins.TOPIC,
 )

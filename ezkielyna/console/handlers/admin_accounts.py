@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from tornado.web import HTTPError
 
 from ezkielyna.console.handlers.admin import OperatorPage
 from ezkielyna.console.topic import Topic
+from ezkielyna.contract.limits import LIMIT_NAMES, Limits, Override
 from ezkielyna.contract.money import MoneyError, Nano, nano, usd
+from ezkielyna.ledger.statistics import spending
 from ezkielyna.storage import ledger, trail
 from ezkielyna.storage.accounts import AccountRecord
 from ezkielyna.storage.credits import credit
@@ -20,6 +23,15 @@ RECENT = 10
 LONGEST_REASON = 200
 MOST = nano("1000")
 """The most in nano-dollars that a page books; more is for the command line."""
+
+MOST_LIMIT = 10**15
+WORDS = {
+    "rpm": "Requests a minute",
+    "tpm": "Tokens a minute",
+    "tpd": "Tokens a day",
+    "concurrency": "Requests at once",
+}
+"""What people call the limits."""
 
 _REFERENCE = re.compile(r"manual_[0-9A-Za-z]{20}", re.ASCII)
 
@@ -53,17 +65,32 @@ class AdminAccount(OperatorPage):
         """Show an account, with what was typed into the form."""
         if self.errors:
             self.set_status(422)
-        database = self.console.database
+        database, now = self.console.database, datetime.now(UTC)
+        own = one.limits or Override()
+        values = {name: getattr(own, name) for name in LIMIT_NAMES}
+        limits = {name: "" if value is None else str(value) for name, value in values.items()}
+        keys = await self.console.keys.list(one.id)
         self.render(
             "admin-account.html",
             title=one.email,
             one=one,
-            typed={"amount": "", "reason": "", **typed},
+            typed={"amount": "", "reason": "", **limits, **typed},
             reference=identifier("manual"),
-            keys=await self.console.keys.list(one.id),
+            plan=self._plan(one),
+            own=own,
+            now=now,
+            spending=await spending(database, one.id, now),
+            keys=keys,
+            spent=await self.console.keys.spent([key.id for key in keys]),
             entries=await ledger.page(database, one.id, RECENT),
             steps=await trail.read(database, one.id, limit=RECENT),
         )
+
+    def _plan(self, one: AccountRecord) -> Limits:
+        """Return the limits of the account's plan; of the usual one where its own is gone."""
+        console = self.console
+        plan = console.plans.get(one.plan) or console.plans[console.settings.accounts.plan]
+        return Limits(plan.rpm, plan.tpm, plan.tpd, plan.concurrency)
 
 
 class AdminStatus(OperatorPage):
@@ -81,6 +108,38 @@ class AdminStatus(OperatorPage):
             await self.console.accounts.resume(one.email, by=self.signature)
             self.flash(f"{one.email} may go on.")
         self.see_other(f"/admin/accounts/{one.id}")
+
+
+class AdminLimits(AdminAccount):
+    """Raises or lowers the limits of an account, beside its plan's."""
+
+    async def get(self, account_id: str) -> None:
+        """Lead to the account, which has the form."""
+        self.see_other(f"/admin/accounts/{(await self.console.accounts.by_id(account_id)).id}")
+
+    async def post(self, account_id: str) -> None:
+        """Set them; limits of single models stay as they are."""
+        one = await self.console.accounts.by_id(account_id)
+        typed = {name: self.text(name, 40) for name in LIMIT_NAMES}
+        rpm, tpm, tpd, concurrency = (self._limit(name, typed[name]) for name in LIMIT_NAMES)
+        if self.errors:
+            await self.show(one, **typed)
+            return
+        models = one.limits.models if one.limits is not None else ()
+        override = Override(rpm, tpm, tpd, concurrency, models)
+        await self.console.accounts.set_limits(one.email, override, by=self.signature)
+        self.flash(f"The limits of {one.email} are in force within seconds.")
+        self.see_other(f"/admin/accounts/{one.id}")
+
+    def _limit(self, name: str, text: str) -> int | None:
+        """Return a limit, None for the plan's; what is none is said beside its field."""
+        digits = text.replace(",", "").replace("_", "")
+        if not digits:
+            return None
+        if not (digits.isascii() and digits.isdigit()) or int(digits) > MOST_LIMIT:
+            self.errors[name] = "Write a whole number, 0 for no limit, or nothing for the plan's."
+            return None
+        return int(digits)
 
 
 class AdminCredit(AdminAccount):
@@ -154,6 +213,8 @@ TOPIC = Topic(
         (r"/admin/accounts", AdminAccounts),
         (r"/admin/accounts/(acc_\w+)", AdminAccount),
         (r"/admin/accounts/(acc_\w+)/status", AdminStatus),
+        (r"/admin/accounts/(acc_\w+)/limits", AdminLimits),
         (r"/admin/accounts/(acc_\w+)/credit", AdminCredit),
     ),
+    names={"limit_names": WORDS},
 )

@@ -33,6 +33,7 @@ ACTS = {
     "key-revoked": "Key revoked",
     "password-changed": "Password changed",
     "password-reset": "Password reset",
+    "provider-tested": "Provider tested",
     "refund": "Refund",
     "top-up": "Top-up",
 }
