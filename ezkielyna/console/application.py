@@ -16,6 +16,7 @@ from ezkielyna.console.errands import Errands
 from ezkielyna.console.forgery import Forgery
 from ezkielyna.console.handlers import TOPICS
 from ezkielyna.console.margins import Costs, costs
+from ezkielyna.console.measured import Measured
 from ezkielyna.console.office import Office
 from ezkielyna.console.page import MissingPage
 from ezkielyna.console.topic import Entry, Topic
@@ -166,6 +167,11 @@ class Console:
     def operators(self) -> frozenset[str]:
         """The e-mail addresses of operators, as accounts have them."""
         return frozenset(address.strip().lower() for address in self.settings.accounts.operators)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """How fast models were of late."""
+        return Measured(self.database)
 
     @cached_property
     def costs(self) -> Costs:

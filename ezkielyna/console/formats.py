@@ -30,6 +30,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def rate(number: float) -> str:
+    """Return so much a second: `1,234`, `8.5`."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:,.1f}"
+
+
 def when(moment: datetime | None, absent: str = "never") -> str:
     """Return a `<time>` element in UTC; `time.js` adds the reader's local time as its title."""
     if moment is None:

@@ -8,6 +8,7 @@ from tornado.escape import xhtml_escape
 from tornado.web import UIModule
 
 from ezkielyna.console.forgery import FIELD
+from ezkielyna.storage.passwords import SHORTEST
 
 ICONS = {
     "dot": "M8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4z",
@@ -55,11 +56,13 @@ class Field(UIModule):
         required: bool = True,
         identity: str = "",
         showable: bool = False,
+        strength: bool = False,
         **attributes: Any,
     ) -> bytes:
         """Return the field; `showable` adds a button that shows what is typed as a password.
 
-        `attributes` go onto the input, with `_` for `-`; None is left out.
+        `strength` adds a meter of it, which `strength.js` shows. `attributes` go onto the input,
+        with `_` for `-`; None is left out.
         """
         error = self.handler.errors.get(name, "")  # type: ignore[attr-defined]
         return self.render_string(
@@ -72,10 +75,28 @@ class Field(UIModule):
             error=error,
             required=required,
             showable=showable,
+            strength=strength,
             identity=identity or f"field-{name}",
             attributes={
                 key.replace("_", "-"): text for key, text in attributes.items() if text is not None
             },
+        )
+
+
+class NewPassword(Field):
+    """A field for a password that somebody chooses; the rule stands beside it."""
+
+    def render(self, name: str, label: str) -> bytes:  # type: ignore[override]
+        """Return the field."""
+        return super().render(
+            name,
+            label,
+            kind="password",
+            hint=f"At least {SHORTEST} characters, hard to guess; a phrase of a few words is best.",
+            autocomplete="new-password",
+            minlength=str(SHORTEST),
+            showable=True,
+            strength=True,
         )
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from ezkielyna.console.handlers.models import View
+from ezkielyna.console.measured import KEPT_S, Measured
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.money import Price
-from ezkielyna.contract.usage import Bucket
+from ezkielyna.contract.usage import Bucket, Usage
+from ezkielyna.ledger.record import UsageRecord
+from ezkielyna.storage.database import Database
+from ezkielyna.storage.errors import StorageAway
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import Gateways
+from ezkielyna.testing.history import ended, settled
 from ezkielyna.testing.visitor import Visitor
 
 TABLES: dict[str, Any] = {
@@ -61,6 +70,52 @@ async def test_the_page_needs_nobody_and_shows_what_was_asked_for(gateways: Gate
         assert "<script>" not in (await stranger.get("/models?q=<script>&owner=<b>")).raw
 
 
+async def test_how_fast_models_are_is_told_of_enough_requests(gateways: Gateways) -> None:
+    """Just enough for one model, one too few for another; what is older does not count."""
+    now, used = datetime.now(UTC), Usage(input=9, output=30)
+    async with gateways(tables=TABLES) as gateway:
+
+        def some(model: str, number: int, days: int = 0) -> list[UsageRecord]:
+            at = now - timedelta(days=days)
+            return [ended(f"acc_{n % 3}", "k", at, model=model, usage=used) for n in range(number)]
+
+        await settled(gateway.database, some("dear", 20) + some("cheap", 19) + some("cheap", 9, 8))
+        await gateway.database["usage"].delete_many({})
+        stranger = Visitor(gateway.url)
+        page = await stranger.get("/models?q=dear")
+        assert '<td class="number" data-label="First byte">250 ms</td>' in page.text
+        assert '<td class="number" data-label="Tokens/s">20</td>' in page.text, "30 in 1.5 s"
+        assert (
+            'data-label="Tokens/s">\N{EN DASH}</td>' in (await stranger.get("/models?q=cheap")).text
+        )
+
+
+async def test_paces_are_read_seldom_and_kept_while_nothing_can_be_read(database: Database) -> None:
+    now = [0.0]
+    measured = Measured(database, lambda: now[0])
+    assert await measured.paces() == {}
+    used = Usage(output=2)
+    records = [ended("a", "k", datetime.now(UTC), usage=used) for _ in range(20)]
+    await settled(database, records)
+    database.commands.clear()
+    assert await measured.paces() == {}
+    assert not database.commands
+    now[0] = KEPT_S
+    found, at_once = await asyncio.gather(measured.paces(), measured.paces())
+    assert (found["gpt-lab"].first_byte, found["gpt-lab"].speed) == ("250 ms", "1.3")
+    assert at_once == {}, "who comes meanwhile does not read as well"
+    now[0] = 2 * KEPT_S
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "transaction", away)
+        assert await measured.paces() is found
+
+
+async def away(work: object) -> None:
+    raise StorageAway("for a test")
+
+
 async def test_models_in_chromium(gateways: Gateways, browser: Browser) -> None:
     async with gateways(tables=TABLES) as gateway:
+        records = [ended("a", "k", datetime.now(UTC), cost=9) for _ in range(20)]
+        await settled(gateway.database, records)
         await browser.inspect(gateway.url, ["/models?in=1000&out=500"])

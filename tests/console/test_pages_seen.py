@@ -12,6 +12,14 @@ from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.visitor import Visitor, logged_in
 
 EMAIL = "ann@example.com"
+STRENGTHS = {
+    "correct horse battery staple": "Strong",
+    "Tr0ub4dor&3": "Could be longer",
+    "Password1234": "Easy to guess",
+    "aaaaaaaaaaaaaaaaaaaa": "Easy to guess",
+    "short": "Too short",
+}
+"""Passwords, and what the meter says of them; the last one is sent, for the meter never blocks."""
 
 
 @pytest.mark.parametrize(
@@ -55,11 +63,17 @@ async def test_pages_for_customers(
 async def test_a_form_with_errors(gateways: Gateways, browser: Browser) -> None:
     async def filled(page: Any) -> None:
         await page.get_by_label("E-mail").fill("nobody")
-        await page.get_by_role("textbox", name="Password").fill("short")
+        strength = page.get_by_role("meter", name="Strength")
+        assert not await strength.is_visible()
+        for typed, says in STRENGTHS.items():
+            await page.get_by_role("textbox", name="Password").fill(typed)
+            await page.get_by_text(says, exact=True).wait_for()
         await page.get_by_role("button", name="Create account").last.click()
         await page.get_by_text("not an e-mail address").wait_for()
         described = await page.get_by_label("E-mail").get_attribute("aria-describedby")
         assert "e-mail address" in await page.locator(f"#{described}").inner_text()
+        await page.get_by_role("textbox", name="Password").fill(next(iter(STRENGTHS)))
+        await strength.wait_for()
 
     async with gateways() as gateway:
         await browser.inspect(gateway.url, ["/signup"], prepare=filled, allowed=["422 POST"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from ezkielyna.console.measured import DAYS, NO_PACE
 from ezkielyna.console.page import Page
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.context import Model
@@ -74,7 +75,7 @@ class View:
 class ModelsPage(Page):
     """Every model with its price; needs no log-in."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Show what was asked for."""
         view = self._view()
         every: Sequence[Model] = list(self.console.models.values())
@@ -87,6 +88,8 @@ class ModelsPage(Page):
             total=len(every),
             owners=sorted({model.owned_by for model in every}),
             priced_on={name: model.priced_on for name, model in known.items()},
+            paces=await self.console.measured.paces(),
+            measured_days=DAYS,
         )
 
     def _view(self) -> View:
@@ -113,4 +116,5 @@ class ModelsPage(Page):
 TOPIC = Topic(
     routes=((r"/models", ModelsPage),),
     menu=(Entry(70, "Models", "/models", "cube", public=True),),
+    names={"no_pace": NO_PACE},
 )

@@ -87,7 +87,13 @@ class Reset(Page):
         state = "unknown" if ticket is None else ticket.state
         if state != "good":
             self.set_status(410)
-        self.render("reset-link.html", title="Set a new password", ticket=text, state=state)
+        self.render(
+            "reset-link.html",
+            title="Set a new password",
+            scripts=("strength.js",),
+            ticket=text,
+            state=state,
+        )
 
     def _show(self, email: str = "", *, sent: bool = False, status: int = 200) -> None:
         self.set_status(status)

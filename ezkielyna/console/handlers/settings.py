@@ -56,6 +56,7 @@ class Settings(AccountPage):
         self.render(
             "settings.html",
             title="Settings",
+            scripts=("strength.js",),
             sessions=await self.console.sessions.list(self.account.id),
             current=self.session.id,
             mark=typed.get("mark", "" if mark is None else usd(mark)),

@@ -77,6 +77,7 @@ class SignUp(Page):
         self.render(
             "signup.html",
             title="Create account",
+            scripts=("strength.js",),
             email=email,
             open_to_all=accounts.signup,
             credit=accounts.signup_credit,

@@ -23,6 +23,7 @@ from ezkielyna.console.charts.usage import (
     milliseconds,
     span,
 )
+from ezkielyna.console.formats import rate
 from ezkielyna.console.page import AccountPage
 from ezkielyna.console.topic import Entry, Topic
 from ezkielyna.contract.errors import InvalidRequest
@@ -154,7 +155,7 @@ def reported(line: Line) -> bool:
 def speed(line: Line) -> str:
     """Return output tokens a second, as people read it; nothing where it is not known."""
     found = output_speed(line.total)
-    return "" if found is None else f"{found:,.0f}" if found >= 10 else f"{found:,.1f}"
+    return "" if found is None else rate(found)
 
 
 def first_byte(line: Line) -> str:
