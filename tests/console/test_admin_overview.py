@@ -10,6 +10,7 @@ from ezkielyna.console.margins import Earned, costs, earned, percent
 from ezkielyna.contract.context import Model, Plan
 from ezkielyna.contract.money import Price, nano, usd
 from ezkielyna.defaults.per_token import PerToken
+from ezkielyna.ledger.periods import midnight
 from ezkielyna.ledger.series import Line
 from ezkielyna.settings import load
 from ezkielyna.storage.accounts import Accounts
@@ -25,9 +26,6 @@ TABLES: dict[str, Any] = {
     "models": {"gpt-lab": {"cost": {"input": "0.0005", "output": "0.001"}}},
 }
 """The history bills a nano-dollar a token: what goes in costs half of that."""
-
-NOW = datetime.now(UTC)
-TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 class Resold(PerToken):
@@ -83,6 +81,7 @@ def test_margins_are_of_what_has_a_known_cost() -> None:
 
 async def test_the_overview_adds_up(gateways: Gateways) -> None:
     """Two accounts, merged and not, half-open days; then the requests are forgotten."""
+    today = midnight(datetime.now(UTC))
     async with gateways(tables=TABLES) as gateway:
         database = gateway.database
         boss, bob = [
@@ -93,13 +92,13 @@ async def test_the_overview_adds_up(gateways: Gateways) -> None:
         assert "First steps" in page.text
         assert "Sample" in page.text
         bad = {"outcome": "upstream_failed", "status": 502}
-        days = [TODAY - timedelta(days=days) for days in (0, 6, 7, 40)]
+        days = [today - timedelta(days=days) for days in (0, 6, 7, 40)]
         records = [ended(bob.id, "key_1", day, cost=1000 + n) for n, day in enumerate(days)]
-        records += [ended(gateway.account, gateway.key_id, TODAY, model="image-lab", cost=5)]
-        records += [ended(gateway.account, gateway.key_id, TODAY, **bad)]  # type: ignore[arg-type]
-        records += [ended(gateway.account, gateway.key_id, TODAY, model="gone", cost=3)]
+        records += [ended(gateway.account, gateway.key_id, today, model="image-lab", cost=5)]
+        records += [ended(gateway.account, gateway.key_id, today, **bad)]  # type: ignore[arg-type]
+        records += [ended(gateway.account, gateway.key_id, today, model="gone", cost=3)]
         await settled(database, records)
-        await compact(database, TODAY - timedelta(days=1))
+        await compact(database, today - timedelta(days=1))
         await database["usage"].delete_many({})
         week = await visitor.get("/admin?range=7d")
         assert tile(week, "revenue") == usd(1000 + 1001 + 5 + 3)
@@ -111,7 +110,7 @@ async def test_the_overview_adds_up(gateways: Gateways) -> None:
         assert "First steps" not in week.text
         own = f"first={days[3]:%Y-%m-%d}&last={days[2]:%Y-%m-%d}"
         assert tile(await visitor.get(f"/admin?{own}"), "revenue") == usd(1002 + 1003)
-        day = f"first={TODAY:%Y-%m-%d}&last={TODAY:%Y-%m-%d}&group=outcome&metric=errors"
+        day = f"first={today:%Y-%m-%d}&last={today:%Y-%m-%d}&group=outcome&metric=errors"
         failed = await visitor.get(f"/admin?{day}")
         assert "provider failed" in failed.text
         assert "Errors by day and status" in failed.text

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezkielyna.console.application import HERE
 from ezkielyna.console.charts.chart import PLOT, TOP, Chart, Plot, figure
 from ezkielyna.console.charts.sample import sample
 from ezkielyna.console.charts.scale import MOST_TICKS, linear, logarithmic
@@ -141,6 +142,16 @@ def test_a_chart_says_what_it_shows(metric: Metric, log: bool) -> None:
     assert "other (4)" in seen.texts
     assert "in progress" in seen.texts
     assert seen.all("pattern")
+
+
+@pytest.mark.parametrize("number", [1, 8, 9, 10, 30])
+def test_every_line_has_a_colour_of_the_stylesheet(number: int) -> None:
+    styles = (HERE / "static" / "charts.css").read_text()
+    period = Period(MIDNIGHT, MIDNIGHT + DAY, "day")
+    cells = [Cell(MIDNIGHT, f"model-{n}", Sums(requests=1, cost=n + 1)) for n in range(number)]
+    drawn = chart(View(series(period, cells), "model", "cost", NOW)).plots
+    assert len(drawn) == min(number, 9)
+    assert all(f".series-{plot.colour} " in styles for plot in drawn)
 
 
 def test_the_table_is_exact_and_adds_up() -> None:

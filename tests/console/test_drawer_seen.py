@@ -6,13 +6,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ezkielyna.storage.accounts import Accounts
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.history import ended, settled
 from ezkielyna.testing.lab import post
 from ezkielyna.testing.scripted import ScriptedUpstream, answering
-from ezkielyna.testing.visitor import logged_in
+from ezkielyna.testing.visitor import SESSION, logged_in
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
@@ -135,6 +136,7 @@ async def test_the_balance_on_top_follows_the_requests(
         await browser.visit(walk, cookies=ann.cookies, url=gateway.url)
 
 
+MODEL = "publisher/family-of-models-2026-11-22-preview-instruct"
 WIDTHS = (320, 768, 1440)
 STRANGERS = ("/", "/login", "/signup", "/reset", "/models", "/docs", "/docs/errors", "/nowhere")
 CUSTOMERS = (
@@ -156,6 +158,10 @@ CUSTOMERS = (
 )
 
 
+BOSS = "the-one-who-answers-for-all-of-this@operations.example.com"
+OPERATORS = ("/admin", "/admin/accounts", "/admin/providers", "/admin/models", "/admin/plugins")
+
+
 async def test_nothing_is_wider_than_the_screen(gateways: Gateways, browser: Browser) -> None:
     """Every page in the narrowest and the widest, with names that do not break by themselves."""
 
@@ -174,15 +180,26 @@ async def test_nothing_is_wider_than_the_screen(gateways: Gateways, browser: Bro
         await page.context.add_cookies(named)
         for path in (*CUSTOMERS, f"/activity/{records[0].request_id}"):
             await seen(page, path)
+        cookie = {"name": SESSION, "value": boss.cookies[SESSION], "url": gateway.url}
+        await page.context.add_cookies([cookie])
+        named_model = f"/admin/models?name={MODEL}"
+        for path in (*OPERATORS, named_model, f"/admin/accounts/{gateway.account}"):
+            await seen(page, path)
 
     too_wide: list[str] = []
-    async with gateways() as gateway:
+    tables = {
+        "accounts": {"operators": [BOSS]},
+        "models": {MODEL: {"provider": "lab", "input": 1, "output": 2}},
+    }
+    async with gateways(tables=tables) as gateway:
+        operator = await Accounts(gateway.database).create(BOSS, "default", verified=True)
+        boss = await logged_in(gateway, operator.id)
         records = [
             ended(
                 gateway.account,
                 gateway.key_id,
                 datetime.now(UTC) - timedelta(hours=n),
-                model="publisher/family-of-models-2026-11-22-preview-instruct",
+                model=MODEL,
                 cost=10**9 * n,
             )
             for n in range(1, 4)

@@ -11,7 +11,7 @@ from ezkielyna.console.charts.chart import Chart, Plot
 from ezkielyna.console.formats import count, money
 from ezkielyna.contract.money import usd
 from ezkielyna.ledger.periods import Bucket, Period, Unit
-from ezkielyna.ledger.series import MEASURES, OTHER, Line, Metric, Series, top
+from ezkielyna.ledger.series import MEASURES, MOST_LINES, OTHER, Line, Metric, Series, top
 from ezkielyna.storage.usage import Dimension
 
 NONE = "\N{EN DASH}"
@@ -97,7 +97,7 @@ def chart(view: View, identity: str = "usage-chart") -> Chart:
     plots = [
         Plot(
             name=view.name(line),
-            colour="other" if line.value == OTHER else str(position + 1),
+            colour="other" if position >= MOST_LINES else str(position + 1),
             values=view.values(line),
             total=MEASURES[view.metric](line.total),
         )
