@@ -1,7 +1,7 @@
 """Totals over all accounts, for operators and public figures: roll-ups, added up in the database.
 
-Ranges are whole days in UTC. Days come from the daily roll-ups, which hold what is merged, and from
-the hourly ones that are not merged yet, read in one moment, so that everything is counted once.
+Ranges are whole days in UTC. They come from the merged roll-ups of days, and from processes' own
+hours, which hold what is not merged yet; read in one moment, so that everything is counted once.
 Usage documents are never read.
 """
 
@@ -14,14 +14,17 @@ from typing import Any
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.storage.collection import Document, Session
 from ezkielyna.storage.database import Database
+from ezkielyna.storage.merged import COLLECTION
 from ezkielyna.storage.rollups import Cell
 from ezkielyna.storage.usage import COUNTS, Dimension, Sums
 
 _TOKENS = "tokens_"
-_ADDED: Document = {name: {"$sum": f"${name}"} for name in COUNTS} | {
-    f"{_TOKENS}{bucket}": {"$sum": f"$tokens.{bucket}"} for bucket in BUCKETS
-}
-"""What `$group` adds up; a name in it may hold no dot."""
+
+
+def _added(at: str = "") -> Document:
+    """Return what `$group` adds up of roll-ups, or of their rows; a name in it may hold no dot."""
+    counts: Document = {name: {"$sum": f"${at}{name}"} for name in COUNTS}
+    return counts | {f"{_TOKENS}{b}": {"$sum": f"${at}tokens.{b}"} for b in BUCKETS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,14 @@ async def totals(database: Database, by: Dimension, since: datetime, until: date
 
     `since` and `until` are midnights in UTC. Raises StorageError.
     """
-    days = _grouped({"by": by, "day": _between(since, until)}, "$day", "$value")
-    hours = _grouped({"merged": False, "hour": _between(since, until)}, "$hour", f"${by}")
+    days: list[Document] = [
+        *_rows(by, since, until),
+        {"$group": {"_id": {"at": "$start", "value": "$rows.value"}, **_added("rows.")}},
+    ]
+    hours = _hours(_between(since, until), "$hour", f"${by}")
 
     async def read(session: Session) -> list[Cell]:
-        found = await _read(database, "usage_daily", days, session)
+        found = await _read(database, COLLECTION, days, session)
         found += await _read(database, "usage_hourly", hours, session)
         return [Cell(one["_id"]["at"], one["_id"].get("value", "ok"), _sums(one)) for one in found]
 
@@ -61,19 +67,23 @@ async def spenders(
     database: Database, since: datetime, until: datetime, most: int
 ) -> list[Spender]:
     """Return the accounts that were billed most between two midnights. Raises StorageError."""
-    kept = {"account": 1, **dict.fromkeys(COUNTS, 1)}
-    hours = [{"$match": {"merged": False, "hour": _between(since, until)}}, {"$project": kept}]
+    own = {"account": 1, **{name: f"${name}" for name in COUNTS}}
     pipeline: list[Document] = [
-        {"$match": {"by": "outcome", "day": _between(since, until)}},
-        {"$project": kept},
-        {"$unionWith": {"coll": "usage_hourly", "pipeline": hours}},
-        {"$group": {"_id": "$account", **{name: _ADDED[name] for name in COUNTS}}},
+        *_rows("outcome", since, until),
+        {"$project": {"account": 1, **{name: f"$rows.{name}" for name in COUNTS}}},
+        {
+            "$unionWith": {
+                "coll": "usage_hourly",
+                "pipeline": [{"$match": {"hour": _between(since, until)}}, {"$project": own}],
+            }
+        },
+        {"$group": {"_id": "$account", **{name: {"$sum": f"${name}"} for name in COUNTS}}},
         {"$sort": {"cost": -1, "requests": -1, "_id": 1}},
         {"$limit": most},
     ]
 
     async def read(session: Session) -> list[Spender]:
-        found = await _read(database, "usage_daily", pipeline, session)
+        found = await _read(database, COLLECTION, pipeline, session)
         return [Spender(one["_id"], Sums.of(one)) for one in found]
 
     return await database.transaction(read)
@@ -82,16 +92,16 @@ async def spenders(
 async def recent(database: Database, since: datetime) -> list[Recent]:
     """Return what ended since the beginning of an hour, this one or the last. Raises StorageError.
 
-    Hours are merged two hours after they began, not earlier, so these are all hourly roll-ups.
+    Hours are merged two hours after they began, not earlier, so processes' own hold all of these.
     """
-    hours = _grouped({"merged": False, "hour": {"$gte": since}}, "$model", "$outcome")
+    hours = _hours({"$gte": since}, "$model", "$outcome")
     found = await _read(database, "usage_hourly", hours, None)
     return [Recent(one["_id"]["at"], one["_id"].get("value", "ok"), _sums(one)) for one in found]
 
 
 async def used(database: Database) -> bool:
     """True when any request was ever settled. Raises StorageError."""
-    for name in ("usage_daily", "usage_hourly"):
+    for name in (COLLECTION, "usage_hourly"):
         if await database[name].find_one({}, {"_id": 1}) is not None:
             return True
     return False
@@ -101,8 +111,20 @@ def _between(since: datetime, until: datetime) -> Document:
     return {"$gte": since, "$lt": until}
 
 
-def _grouped(match: Document, at: str, value: str) -> list[Document]:
-    return [{"$match": match}, {"$group": {"_id": {"at": at, "value": value}, **_ADDED}}]
+def _rows(by: Dimension, since: datetime, until: datetime) -> list[Document]:
+    """Return the stages that give the rows of merged days."""
+    return [
+        {"$match": {"by": by, "grain": "day", "start": _between(since, until)}},
+        {"$unwind": "$rows"},
+    ]
+
+
+def _hours(hour: Document, at: str, value: str) -> list[Document]:
+    """Return the pipeline that adds up what is not merged."""
+    return [
+        {"$match": {"hour": hour}},
+        {"$group": {"_id": {"at": at, "value": value}, **_added()}},
+    ]
 
 
 async def _read(
