@@ -66,10 +66,13 @@ class Window:
             self.add(slot, more)
             return
         for entry in reversed(self.entries):
-            less = min(entry[1], -more)
-            entry[1] -= less
-            self.used -= less
-            more += less
+            left = entry[1] + more
+            if left >= 0:
+                entry[1] = left
+                self.used += more
+                return
+            self.used -= entry[1]
+            entry[1], more = 0, left
 
     def restart(self, slot: int, used: int) -> None:
         """Know nothing but a sum, as used in one slot."""

@@ -14,16 +14,17 @@ from ezkielyna import (
     Limits,
     Permit,
     Plan,
+    RateLimited,
     RateLimiter,
     RequestContext,
     Standing,
     scopes,
 )
-from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused, standing_of
+from ezkielyna_redis.counts import SECOND, Counts, Quota, Refused, learn, standing_of
 from ezkielyna_redis.link import Away, Link
 from ezkielyna_redis.permits import SharedPermit, Under, refusal
 from ezkielyna_redis.remote import BEATS, Remote
-from ezkielyna_redis.scripts import ADMIT, CORRECT, HOLD, NOTHING, OWE, SERVER_TIME, packed
+from ezkielyna_redis.scripts import HOLD, OWE, SERVER_TIME, Prepared, keyed, packed
 
 HOLD_S = 30.0
 """How long a slot outlives a killed process."""
@@ -67,9 +68,11 @@ class RedisLimiter(RateLimiter):
         self._quotas: dict[tuple[Limits, int], Quota] = {}
         self._unders: dict[tuple[str, str], Under] = {}
         self._counted: OrderedDict[str, Counts] = OrderedDict()
-        self._busy: set[Counts] = set()
+        self._forgotten = 0
+        self._running: set[SharedPermit] = set()
         self._owing: set[Counts] = set()
-        self._ids = 0
+        self._permits = 0
+        self._id = b"$%d\r\n%b:%%016x\r\n" % (len(self._process) + 17, self._process)
 
     @classmethod
     def build(cls, workers: int, redis_url: str) -> Self:
@@ -94,20 +97,20 @@ class RedisLimiter(RateLimiter):
         output = ctx.output_bound
         tokens = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
         under = self._under(ctx)
-        counted = [self._counts(ctx.account.id, id_) for id_ in under.ids]
-        permit = SharedPermit(self, counted, under, tokens, self._id())
-        if not counted:
+        self._permits = number = self._permits + 1
+        permit = SharedPermit(self, under, tokens, number, self._id % number)
+        if not under.counted:
             permit.standing = Standing()
             return permit
         if self._remote.link is not None:
-            self._refuse_known(permit, under)
-        costs = packed(permit.id, b"%d" % tokens)
-        tail = b"".join((under.keys, SERVER_TIME, costs, self._hold, under.arguments))
+            self._refuse_known(permit)
+        size = b"%d" % tokens
+        rest = b"%b$%d\r\n%b\r\n" % (permit.id, len(size), size)
         try:
-            reply = await self._remote.ask(ADMIT, 4 + 7 * len(counted), tail, permit.undo)
+            reply = await self._remote.ask(under.admit, rest, permit.undo)
         except Away:
-            return self._alone(permit, under)
-        return self._answered(reply, permit, under)
+            return self._alone(permit)
+        return self._answered(reply, permit)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
         """Return what is left by what Redis told this process last; counts nothing."""
@@ -126,118 +129,130 @@ class RedisLimiter(RateLimiter):
                 await asyncio.gather(*work)
                 work = []
         await asyncio.gather(*work)
-        busy = list(self._busy)
-        for start in range(0, len(busy), BATCH):
+        held = self._held()
+        for start in range(0, len(held), BATCH):
             await asyncio.gather(
                 *(
                     link.call(
-                        HOLD,
-                        3 + len(counts.running),
-                        counts.slots_key + SERVER_TIME + self._hold + packed(*counts.running),
+                        Prepared(HOLD, keyed(counts.names[1]) + SERVER_TIME, 3 + len(ids)),
+                        self._hold + b"".join(ids),
                     )
-                    for counts in busy[start : start + BATCH]
-                    if counts.running
+                    for counts, ids in held[start : start + BATCH]
                 )
             )
 
+    def _held(self) -> list[tuple[Counts, list[bytes]]]:
+        """Return whose slots requests hold here, and which requests."""
+        held: dict[Counts, list[bytes]] = {}
+        for permit in self._running:
+            for counts, quota in permit.counted:
+                if quota.slots:
+                    held.setdefault(counts, []).append(permit.id)
+        return list(held.items())
+
     def give_back(self, permit: SharedPermit, used: int) -> None:
         """Free slots and correct the tokens; Redis is told at once, or when it is back."""
-        now, more, link = self._remote.now(), used - permit.tokens, self._remote.link
-        told, corrects = packed(b"%d" % more), False
-        numbers: list[bytes] = []
-        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
-            if quota.slots:
-                counts.running.discard(permit.id)
-                if not counts.running:
-                    self._busy.discard(counts)
-            minute, day = quota.more(more)
-            numbers.append(told if minute else NOTHING)
-            numbers.append(told if day else NOTHING)
-            if not (quota.slots or minute or day):
-                continue
-            corrects = True
-            if minute or day:
-                counts.shift(now, quota, more)
+        more, link, under = used - permit.tokens, self._remote.link, permit.under
+        now = self._remote.now() if more > 0 or link is None else permit.at
+        ran = permit in self._running
+        self._running.discard(permit)
+        for counts, quota in permit.counted:
+            if ran and quota.slots:
+                counts.running -= 1
+            if more and quota.windows:
+                counts.shift(now, quota, more, self._permits)
             if link is None:
-                self._owe(counts, permit, quota, minute, day)
-        if link is not None and corrects:
-            charged = packed(permit.id, b"%d" % permit.at)
-            tail = b"".join((permit.keys, SERVER_TIME, charged, *numbers))
-            link.tell(CORRECT, 3 + 2 * len(numbers), tail)
+                self._owe(counts, permit, quota, more)
+        if link is not None and (under.slots or (more and under.tokens)):
+            at, told = b"%d" % permit.at, b"%d" % more
+            rest = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (permit.id, len(at), at, len(told), told)
+            link.tell(under.correct, rest)
 
-    def _owe(
-        self, counts: Counts, permit: SharedPermit, quota: Quota, minute: int, day: int
-    ) -> None:
-        debt = counts.owing(self._remote.now())
+    def _owe(self, counts: Counts, permit: SharedPermit, quota: Quota, more: int) -> None:
+        if not (quota.slots or (more and quota.windows)):
+            return
+        now = self._remote.now()
+        debt = counts.owing(now)
         self._owing.add(counts)
-        debt.add(permit.at if minute < 0 or day < 0 else self._remote.now(), minute, day)
+        debt.add(permit.at if more < 0 else now, more if quota.tpm else 0, more if quota.tpd else 0)
         if quota.slots:
             debt.gone.append(permit.id)
 
-    def _answered(self, reply: bytes, permit: SharedPermit, under: Under) -> Permit:
+    def _answered(self, reply: bytes, permit: SharedPermit) -> Permit:
         """Return the permit that Redis granted; raises RateLimited where it refused."""
-        granted, now, wait, limit, *told = map(int, reply.split())
+        told = permit.under.reply.unpack(reply)
+        granted, now, wait, limit = told[:4]
         self._remote.set_clock(now)
         permit.at = now
-        for number, counts in enumerate(permit.counted):
-            *used, running = told[6 * number : 6 * number + 6]
-            counts.told(used, max(0, running - len(counts.running) - granted), now)
-        left = permit.left(now)
+        learn(permit.counted, now, granted, told[4:])
+        permit.standing = permit.left(now)
         if not granted:
-            permit.closed = True
-            scope, which = divmod(limit, 4)
-            counts = permit.counted[scope]
-            # A reply that was under way while tokens were given back does not know of them.
-            if which in (1, 2) and counts.corrections == permit.corrections[scope]:
-                counts.refused = Refused(now, now + wait, permit.tokens, which)
-            raise refusal(wait, under.name(limit), left)
+            raise self._refused(permit, wait, limit)
         self._runs(permit)
-        permit.standing = left
         return permit
 
-    def _alone(self, permit: SharedPermit, under: Under) -> Permit:
+    def _refused(self, permit: SharedPermit, wait: int, limit: int) -> RateLimited:
+        """Return the error for what Redis refused, and remember that where it is sure to last."""
+        permit.closed = True
+        scope, which = divmod(limit, 4)
+        counts, _ = permit.counted[scope]
+        # A reply that was under way while tokens were given back does not know of them.
+        if which in (1, 2) and counts.corrected < permit.number:
+            counts.refused = Refused(permit.at, permit.at + wait, permit.tokens, which)
+        return refusal(wait, permit.under.name(limit), permit.standing)
+
+    def _alone(self, permit: SharedPermit) -> Permit:
         """Return a permit of this process's share; raises RateLimited."""
         now, parts = self._remote.now(), max(self.workers, self._remote.processes, 1)
         permit.at = now
-        permit.quotas = [self._quota(quota.limits, parts) for quota in permit.quotas]
+        permit.counted = [
+            (counts, self._quota(quota.limits, parts)) for counts, quota in permit.counted
+        ]
         wait, limit = permit.longest(
             [
                 counts.wait(now, quota, permit.tokens, counts.slots(now, quota, self._beat))
-                for counts, quota in zip(permit.counted, permit.quotas, strict=True)
+                for counts, quota in permit.counted
             ]
         )
         if wait:
             permit.closed = True
-            for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+            for counts, quota in permit.counted:
                 if quota.slots:
                     # The call that was not answered in time may still be carried out.
                     counts.owing(now).gone.append(permit.id)
                     self._owing.add(counts)
-            raise refusal(wait, under.name(limit), permit.left(now))
-        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
+            raise refusal(wait, permit.under.name(limit), permit.left(now))
+        for counts, quota in permit.counted:
             counts.take(now, quota, permit.tokens)
             self._owing.add(counts)
         self._runs(permit)
         permit.standing = permit.left(now)
         return permit
 
-    def _refuse_known(self, permit: SharedPermit, under: Under) -> None:
+    def _refuse_known(self, permit: SharedPermit) -> None:
         """Raise RateLimited for what Redis would refuse by all that is known here."""
         now = self._remote.now()
+        for counts, quota in permit.counted:
+            if (
+                counts.requests - now > quota.burst
+                or counts.refused is not None
+                or counts.running >= quota.slots > 0
+            ):
+                break
+        else:
+            return
         wait, limit = permit.longest(
-            [
-                counts.known(now, quota, permit.tokens, FRESH)
-                for counts, quota in zip(permit.counted, permit.quotas, strict=True)
-            ]
+            [counts.known(now, quota, permit.tokens, FRESH) for counts, quota in permit.counted]
         )
         if wait > MARGIN:
-            raise refusal(wait, under.name(limit), permit.left(now))
+            raise refusal(wait, permit.under.name(limit), permit.left(now))
 
     def _runs(self, permit: SharedPermit) -> None:
-        for counts, quota in zip(permit.counted, permit.quotas, strict=True):
-            if quota.slots:
-                counts.running.add(permit.id)
-                self._busy.add(counts)
+        if permit.under.slots:
+            self._running.add(permit)
+            for counts, quota in permit.counted:
+                if quota.slots:
+                    counts.running += 1
 
     async def _pay(self, link: Link, counts: Counts) -> None:
         debt, counts.debt = counts.debt, None
@@ -245,7 +260,8 @@ class RedisLimiter(RateLimiter):
             return
         count, arguments = debt.arguments(self._remote.now())
         try:
-            await link.call(OWE, 3 + count, counts.keys + SERVER_TIME + arguments)
+            keys = keyed(*counts.names) + SERVER_TIME
+            await link.call(Prepared(OWE, keys, 3 + count), arguments)
         except Away:
             if counts.debt is None:
                 counts.debt = debt
@@ -254,16 +270,26 @@ class RedisLimiter(RateLimiter):
 
     def _under(self, ctx: RequestContext) -> Under:
         """Return what such a request counts against; found once while nothing of it changes."""
-        pair = (ctx.key.id, ctx.model.name)
-        under = self._unders.get(pair)
-        if under is None or not under.fits(ctx):
+        key = ctx.key
+        under = self._unders.get((key.id, ctx.model.name))
+        if (
+            under is None
+            or under.key is not key
+            or under.account is not ctx.account
+            or under.plan is not ctx.plan
+        ):
             if len(self._unders) >= MOST_COUNTED:
                 self._unders.clear()
             found = [
-                scope for scope in scopes(ctx.plan, ctx.account, ctx.key, ctx.model) if scope.limits
+                (scope, self._quota(scope.limits, 1))
+                for scope in scopes(ctx.plan, ctx.account, key, ctx.model)
+                if scope.limits
             ]
-            quotas = [self._quota(scope.limits, 1) for scope in found]
-            under = self._unders[pair] = Under(ctx, found, quotas)
+            under = self._unders[key.id, ctx.model.name] = Under(ctx, found, self._hold)
+        if under.found != self._forgotten:
+            id_ = ctx.account.id
+            under.counted = [(self._counts(id_, scope), quota) for scope, quota in under.scopes]
+            under.found = self._forgotten
         return under
 
     def _counts(self, account: str, id_: str) -> Counts:
@@ -283,10 +309,6 @@ class RedisLimiter(RateLimiter):
             quota = self._quotas[limits, parts] = Quota(limits, parts)
         return quota
 
-    def _id(self) -> bytes:
-        self._ids += 1
-        return b"%b:%d" % (self._process, self._ids)
-
     def _forget(self) -> None:
         """Make room for one more: look at two, so that what is idle shrinks over time."""
         now = self._remote.now()
@@ -295,5 +317,6 @@ class RedisLimiter(RateLimiter):
             full = len(self._counted) >= MOST_COUNTED
             if counts.idle(now) or (full and not counts.running and counts.debt is None):
                 del self._counted[id_]
+                self._forgotten += 1
             else:
                 self._counted.move_to_end(id_)

@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from ezkielyna_redis.scripts import SCRIPTS, Script
+from ezkielyna_redis.scripts import SCRIPTS, Prepared
 
 LIMIT_S = 0.05
 """The longest a call may take."""
@@ -37,19 +37,17 @@ class Call:
     waiter was cancelled.
     """
 
-    __slots__ = ("at", "count", "future", "late", "script", "tail")
+    __slots__ = ("at", "future", "late", "prepared", "rest")
 
     def __init__(
         self,
-        script: Script,
-        count: int,
-        tail: bytes,
+        prepared: Prepared,
+        rest: bytes,
         future: asyncio.Future[bytes] | None,
         late: Callable[[bytes], None] | None,
     ) -> None:
-        self.script = script
-        self.count = count
-        self.tail = tail
+        self.prepared = prepared
+        self.rest = rest
         self.future = future
         self.late = late
         self.at = 0.0
@@ -80,19 +78,19 @@ class Link(asyncio.Protocol):
         transport.set_protocol(self)
 
     def call(
-        self, script: Script, count: int, tail: bytes, late: Callable[[bytes], None] | None = None
+        self, prepared: Prepared, rest: bytes, late: Callable[[bytes], None] | None = None
     ) -> asyncio.Future[bytes]:
-        """Send a call with `count` packed keys and arguments; the future has the reply.
+        """Send a call with the rest of its arguments, packed; the future has the reply.
 
         The future raises Away, at the latest after `LIMIT_S`.
         """
         future: asyncio.Future[bytes] = self._loop.create_future()
-        self._send(Call(script, count, tail, future, late), script.by_sha(count))
+        self._send(Call(prepared, rest, future, late), prepared.by_sha)
         return future
 
-    def tell(self, script: Script, count: int, tail: bytes) -> None:
+    def tell(self, prepared: Prepared, rest: bytes) -> None:
         """Send a call for whose reply nobody waits; it runs before every later one."""
-        self._send(Call(script, count, tail, None, None), script.by_sha(count))
+        self._send(Call(prepared, rest, None, None), prepared.by_sha)
 
     def fail(self, reason: str) -> None:
         """Drop the connection; every call on it raises Away."""
@@ -155,7 +153,7 @@ class Link(asyncio.Protocol):
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(head)
-        self._unsent.append(call.tail)
+        self._unsent.append(call.rest)
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -175,7 +173,7 @@ class Link(asyncio.Protocol):
     def _refuse(self, error: bytes) -> None:
         call = self._calls.popleft()
         if error.startswith(b"NOSCRIPT"):
-            self._send(call, call.script.by_source(call.count))
+            self._send(call, call.prepared.by_source())
         elif call.future is None:
             # A correction that Redis does not take is as much a failure as a request's.
             self.fail(error.decode(errors="replace"))

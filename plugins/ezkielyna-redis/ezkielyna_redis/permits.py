@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from struct import Struct
+from typing import Protocol, TypeAlias
 
 from ezkielyna import Permit, RateLimited, RequestContext, Scope, Standing, Usage
 from ezkielyna_redis.counts import Counts, Quota, standing_of
-from ezkielyna_redis.scripts import keyed
+from ezkielyna_redis.scripts import ADMIT, CORRECT, SERVER_TIME, Prepared, keyed, packed
+
+Counted: TypeAlias = "list[tuple[Counts, Quota]]"
 
 
 class Under:
-    """The limits of requests with one key to one model, with what of a call is always the same."""
+    """The limits of requests with one key to one model, with what of a call is always the same.
 
-    __slots__ = ("_account", "_key", "_plan", "_whom", "arguments", "ids", "keys", "quotas")
+    `counted` holds while the limiter has forgotten no counts since `found`.
+    """
 
-    def __init__(self, ctx: RequestContext, found: list[Scope], quotas: list[Quota]) -> None:
-        self._account, self._key, self._plan = ctx.account, ctx.key, ctx.plan
-        self._whom = [scope.whom for scope in found]
-        self.ids = [scope.id for scope in found]
-        self.quotas = quotas
-        names = [name for id_ in self.ids for name in Counts(ctx.account.id, id_).names]
-        self.keys = keyed(*names)
-        self.arguments = b"".join(quota.arguments for quota in quotas)
+    __slots__ = (
+        "_whom",
+        "account",
+        "admit",
+        "correct",
+        "counted",
+        "found",
+        "key",
+        "plan",
+        "reply",
+        "scopes",
+        "slots",
+        "tokens",
+    )
 
-    def fits(self, ctx: RequestContext) -> bool:
-        """True while neither plan nor account nor key have changed."""
-        same = ctx.key is self._key and ctx.account is self._account
-        return same and ctx.plan is self._plan
+    def __init__(self, ctx: RequestContext, found: list[tuple[Scope, Quota]], hold: bytes) -> None:
+        self.account, self.key, self.plan = ctx.account, ctx.key, ctx.plan
+        self.scopes = [(scope.id, quota) for scope, quota in found]
+        self.counted: Counted = []
+        self.found = -1
+        self._whom = [scope.whom for scope, _ in found]
+        quotas = [quota for _, quota in found]
+        self.slots = any(quota.slots for quota in quotas)
+        self.tokens = any(quota.windows for quota in quotas)
+        names = [name for id_, _ in self.scopes for name in Counts(ctx.account.id, id_).names]
+        keys = keyed(*names) + SERVER_TIME
+        limits = b"".join([quota.arguments for quota in quotas])
+        self.admit = Prepared(ADMIT, keys + hold + limits, 4 + 7 * len(found))
+        windows = packed(*(b"%d" % quota.windows for quota in quotas))
+        self.correct = Prepared(CORRECT, keys + windows, 4 + 3 * len(found))
+        self.reply = Struct(f"<{4 + 6 * len(found)}q")
 
     def name(self, limit: int) -> str:
         """Return the limit of this number, 4 * scope + which, for people."""
         scope, which = divmod(limit, 4)
-        return f"{self._whom[scope]}: {self.quotas[scope].name(which)}"
+        return f"{self._whom[scope]}: {self.scopes[scope][1].name(which)}"
 
 
 class Shares(Protocol):
@@ -44,32 +66,27 @@ class Shares(Protocol):
 class SharedPermit(Permit):
     """Slots, and tokens charged on an estimate at the time `at`. Closing it again changes nothing.
 
-    `counted` and `quotas` belong together; `keys` are their names, packed. `corrections` were the
-    counts' own at the beginning.
+    `number` is its own among all of a process, and `id`, packed, among those of all.
     """
 
     __slots__ = (
         "_shares",
         "at",
         "closed",
-        "corrections",
         "counted",
         "id",
-        "keys",
-        "quotas",
+        "number",
         "standing",
         "tokens",
+        "under",
     )
 
-    def __init__(
-        self, shares: Shares, counted: list[Counts], under: Under, tokens: int, id_: bytes
-    ) -> None:
+    def __init__(self, shares: Shares, under: Under, tokens: int, number: int, id_: bytes) -> None:
         self._shares = shares
-        self.counted = counted
-        self.quotas = under.quotas
-        self.keys = under.keys
-        self.corrections = [counts.corrections for counts in counted]
+        self.under = under
+        self.counted = under.counted
         self.tokens = tokens
+        self.number = number
         self.id = id_
         self.at = 0
         self.closed = False
@@ -82,15 +99,15 @@ class SharedPermit(Permit):
 
     def undo(self, reply: bytes) -> None:
         """Return what a request was granted that had gone when the reply came."""
-        granted, now, *_ = reply.split(b" ", 2)
-        if not self.closed and granted == b"1":
+        granted, now, *_ = self.under.reply.unpack(reply)
+        if granted and not self.closed:
             self.closed = True
-            self.at = int(now)
+            self.at = now
             self._shares.give_back(self, 0)
 
     def left(self, now: int) -> Standing:
         """Return what is left under all limits."""
-        return standing_of(zip(self.counted, self.quotas, strict=True), now)
+        return standing_of(self.counted, now)
 
     def longest(self, waits: list[tuple[int, int]]) -> tuple[int, int]:
         """Return the longest wait, and 4 * scope + which of the limit that needs it."""

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from ezkielyna_redis.breaker import Breaker
 from ezkielyna_redis.link import Away, Link, linked, opener
-from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Script, keyed, packed
+from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Prepared, keyed, packed
 
 CONNECT_S = 1.0
 """The longest a connection may take to open; no request waits for it."""
@@ -27,7 +27,7 @@ MISSED_S = 0.25
 BEATS = 3
 """Heartbeats in the time that a slot outlives a killed process."""
 
-PROCESSES = keyed(b"ezkielyna:{processes}")
+BEAT = Prepared(HEARTBEAT, keyed(b"ezkielyna:{processes}") + SERVER_TIME, 4)
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,7 @@ class Remote:
         """Take the time that a reply carried."""
         self._offset = now - time.monotonic_ns() // 1000
 
-    async def ask(
-        self, script: Script, count: int, tail: bytes, late: Callable[[bytes], None]
-    ) -> bytes:
+    async def ask(self, prepared: Prepared, rest: bytes, late: Callable[[bytes], None]) -> bytes:
         """Return a reply; raises Away, after 50 ms at most and at once where there is no link.
 
         `late` gets the reply when the asker is cancelled.
@@ -98,7 +96,7 @@ class Remote:
             if time.monotonic() - self._gone_at > MISSED_S:
                 self._failed("there is no connection")
             raise Away
-        future = link.call(script, count, tail, late)
+        future = link.call(prepared, rest, late)
         try:
             reply = await future
         except Away as away:
@@ -150,8 +148,8 @@ class Remote:
 
     async def _beat(self, link: Link, hold_s: float) -> None:
         """Say that this process lives, and learn how many do."""
-        tail = PROCESSES + SERVER_TIME + packed(b"%d" % int(hold_s * 1_000_000), self._process)
-        now, processes = map(int, (await link.call(HEARTBEAT, 4, tail)).split())
+        rest = packed(b"%d" % int(hold_s * 1_000_000), self._process)
+        now, processes = map(int, (await link.call(BEAT, rest)).split())
         self.set_clock(now)
         self.processes = processes
 

@@ -19,16 +19,28 @@ class Script:
         source = "\n".join((_FOLDER / f"{part}.lua").read_text() for part in ("prelude", name))
         self.source = source.encode()
         digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
-        self._sha = packed(b"EVALSHA", digest.encode())
-        self._eval = packed(b"EVAL", self.source)
+        self.sha = packed(b"EVALSHA", digest.encode())
 
-    def by_sha(self, count: int) -> bytes:
-        """Return the head of a call, before `keyed` keys and arguments, `count` in all."""
-        return b"*%d\r\n%b" % (count + 3, self._sha)
 
-    def by_source(self, count: int) -> bytes:
-        """Return the head of a call that brings the source."""
-        return b"*%d\r\n%b" % (count + 3, self._eval)
+class Prepared:
+    """A call of a script but for its last arguments: what is the same each time is spelt once.
+
+    `fixed` are the packed keys after their number, the time and the first arguments; `count` is
+    how many keys and arguments the call has in all.
+    """
+
+    __slots__ = ("_count", "_fixed", "_script", "by_sha")
+
+    def __init__(self, script: Script, fixed: bytes, count: int) -> None:
+        self._script = script
+        self._fixed = fixed
+        self._count = count
+        self.by_sha = b"*%d\r\n%b%b" % (count + 3, script.sha, fixed)
+
+    def by_source(self) -> bytes:
+        """Return the beginning of a call that brings the source."""
+        source = packed(b"EVAL", self._script.source)
+        return b"*%d\r\n%b%b" % (self._count + 3, source, self._fixed)
 
 
 def packed(*parts: bytes) -> bytes:
@@ -47,8 +59,6 @@ OWE = Script("owe")
 HOLD = Script("hold")
 HEARTBEAT = Script("heartbeat")
 SCRIPTS = (ADMIT, CORRECT, OWE, HOLD, HEARTBEAT)
-
-NOTHING = packed(b"0")
 
 SERVER_TIME = packed(b"")
 """The first argument of every script: take the time from the server."""

@@ -15,9 +15,10 @@ from ezkielyna import Plan
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna_redis import RedisLimiter
 from ezkielyna_redis.link import Away, Call, Link, linked, opener
-from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, keyed, packed
+from ezkielyna_redis.scripts import HEARTBEAT, SERVER_TIME, Prepared, keyed, packed
 
-BEAT = keyed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"1000000", b"p")
+BEAT = Prepared(HEARTBEAT, keyed(b"ezkielyna:{processes}") + SERVER_TIME, 4)
+ONCE = packed(b"1000000", b"p")
 
 
 class Wire:
@@ -50,7 +51,7 @@ def test_any_split_of_the_replies_gives_the_same(cuts: list[int]) -> None:
     link, _, _ = bare()
     loop = link._loop
     futures = [loop.create_future() for _ in range(5)]
-    link._calls.extend(Call(HEARTBEAT, 4, BEAT, future, None) for future in futures)
+    link._calls.extend(Call(BEAT, ONCE, future, None) for future in futures)
     stream = b"$5\r\nab\r\nc\r\n+OK\r\n-ERR no\r\n:12\r\n$0\r\n\r\n"
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     for start, end in pairwise(places):
@@ -65,7 +66,7 @@ def test_any_split_of_the_replies_gives_the_same(cuts: list[int]) -> None:
 def test_nonsense_ends_the_link(nonsense: bytes) -> None:
     link, wire, lost = bare()
     future = link._loop.create_future()
-    link._calls.append(Call(HEARTBEAT, 4, BEAT, future, None))
+    link._calls.append(Call(BEAT, ONCE, future, None))
     link.data_received(nonsense)
     assert link.lost
     assert wire.aborted
@@ -79,20 +80,19 @@ async def test_a_flushed_script_is_sent_again(redis_server: RedisServer) -> None
     link = await open_link(redis_server)
     for _ in range(2):
         redis_server.command("SCRIPT", "FLUSH")
-        replies = await asyncio.gather(*(link.call(HEARTBEAT, 4, BEAT) for _ in range(3)))
+        replies = await asyncio.gather(*(link.call(BEAT, ONCE) for _ in range(3)))
         assert [reply.split()[1] for reply in replies] == [b"1"] * 3
     link.fail("done")
 
 
 async def test_an_error_reply_is_one_calls_alone(redis_server: RedisServer) -> None:
     link = await open_link(redis_server)
-    bad = keyed(b"ezkielyna:{processes}") + SERVER_TIME + packed(b"nonsense", b"p")
     with pytest.raises(Away, match="nil"):
-        await link.call(HEARTBEAT, 4, bad)
-    assert await link.call(HEARTBEAT, 4, BEAT)
+        await link.call(BEAT, packed(b"nonsense", b"p"))
+    assert await link.call(BEAT, ONCE)
     link.fail("done")
     with pytest.raises(Away):
-        await link.call(HEARTBEAT, 4, BEAT)
+        await link.call(BEAT, ONCE)
 
 
 async def test_a_call_takes_fifty_milliseconds_at_most(redis_server: RedisServer) -> None:
@@ -100,7 +100,7 @@ async def test_a_call_takes_fifty_milliseconds_at_most(redis_server: RedisServer
     redis_server.freeze()
     start = loop.time()
     with pytest.raises(Away, match="50 ms"):
-        await link.call(HEARTBEAT, 4, BEAT)
+        await link.call(BEAT, ONCE)
     assert 0.045 <= loop.time() - start < 0.1
     redis_server.thaw()
     assert link.lost
@@ -109,7 +109,7 @@ async def test_a_call_takes_fifty_milliseconds_at_most(redis_server: RedisServer
 async def test_a_busy_loop_is_not_taken_for_a_slow_redis(redis_server: RedisServer) -> None:
     link = await open_link(redis_server)
     for _ in range(5):
-        future = link.call(HEARTBEAT, 4, BEAT)
+        future = link.call(BEAT, ONCE)
         await asyncio.sleep(0)
         time.sleep(0.07)
         assert await future

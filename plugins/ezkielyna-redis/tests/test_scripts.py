@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ from ezkielyna_redis.counts import (
     Counts,
     Debt,
     Quota,
+    learn,
     standing_of,
 )
-from ezkielyna_redis.scripts import ADMIT, CORRECT, HEARTBEAT, HOLD, OWE, Script
+from ezkielyna_redis.scripts import ADMIT, CORRECT, HEARTBEAT, HOLD, OWE, Script, packed
 
 START = 1_800_000_000_000_000
 HOLD_US = 30_000_000
@@ -124,8 +126,8 @@ def admitted(
             quota.slots,
         )
     ]
-    words = run(server, ADMIT, names, now, id_, tokens, HOLD_US, *numbers).split()
-    granted, at, wait, limit, *told = map(int, words)
+    reply = run(server, ADMIT, names, now, HOLD_US, *numbers, id_, tokens)
+    granted, at, wait, limit, *told = struct.unpack(f"<{len(reply) // 8}q", reply)
     return Reply(granted, at, wait, limit, [told[at : at + 6] for at in range(0, len(told), 6)])
 
 
@@ -133,8 +135,8 @@ def corrected(
     server: RedisServer, now: int, quotas: Sequence[Quota], id_: str, at: int, more: int
 ) -> None:
     names = [name.decode() for scope in SCOPES[: len(quotas)] for name in Counts("a", scope).names]
-    numbers = [number for quota in quotas for number in quota.more(more)]
-    assert run(server, CORRECT, names, now, id_, at, *numbers) == b"OK"
+    windows = [quota.windows for quota in quotas]
+    assert run(server, CORRECT, names, now, *windows, id_, at, more) == b"OK"
 
 
 @QUICK
@@ -163,7 +165,7 @@ def test_lua_python_and_the_model_agree(
                 assert [max(0, told[0] - now), told[1], told[3]] == [ahead, minute, day]
                 assert told[5] == (len(model.running) if quota.slots else 0)
                 counts = Counts("a", scope)
-                counts.told(told[:5], told[5], now)
+                learn([(counts, quota)], now, 0, told)
                 mine = counts.wait(now, quota, amount, quota.slots)
                 if not room and reply.limit // 4 == SCOPES.index(scope) and reply.limit % 4 != 3:
                     assert mine[0] >= reply.wait, "what is known here is never too hopeful"
@@ -231,8 +233,8 @@ def test_requests_that_were_owed_count_from_when_they_ran(redis_server: RedisSer
 
 def owe(server: RedisServer, now: int, debt: Debt) -> None:
     """Tell a debt as the limiter does; its packed arguments are lengths and strings by turns."""
-    _, packed = debt.arguments(now)
-    assert run(server, OWE, KEYS, now, *packed.split(b"\r\n")[1::2]) == b"OK"
+    _, arguments = debt.arguments(now)
+    assert run(server, OWE, KEYS, now, *arguments.split(b"\r\n")[1::2]) == b"OK"
 
 
 def test_tokens_that_were_owed_count_where_they_were_used(redis_server: RedisServer) -> None:
@@ -243,7 +245,7 @@ def test_tokens_that_were_owed_count_where_they_were_used(redis_server: RedisSer
     debt.add(START + 10 * MINUTE_SLOT, 500, 500)
     debt.add(START + 20 * MINUTE_SLOT, 200, 200)
     debt.add(START + 20 * MINUTE_SLOT, -50, -50)
-    debt.gone.append(b"a")
+    debt.gone.append(packed(b"a"))
     now = START + 30 * MINUTE_SLOT
     owe(redis_server, now, debt)
     reply = admitted(redis_server, now, quotas, "b", 250)

@@ -1,12 +1,13 @@
 -- Count one request against all its limits, or against none.
 -- KEYS: for each scope counts, slots
--- ARGV: now, id, tokens, hold, and for each scope interval, burst (microseconds), tokens a minute,
---       tokens a day, slots; 0: no limit
--- Answers "granted now wait limit", the limit that is to be waited for longest being 4 * scope + 0
--- requests, 1 the minute, 2 the day, 3 slots; then for each scope "requests minute last day last
--- running": the moment at which requests are whole again, tokens used in the minute and the slot in
--- which they were used last, so for the day, and how many slots are taken, where they are limited.
-local tokens, hold = tonumber(ARGV[3]), tonumber(ARGV[4])
+-- ARGV: now, hold, for each scope interval, burst (microseconds), tokens a minute, tokens a day,
+--       slots, 0 being no limit; then id, tokens
+-- Answers whole numbers of eight bytes, which are read ten times as quickly as their digits: granted,
+-- now, wait, limit, the limit that is to be waited for longest being 4 * scope + 0 requests, 1 the
+-- minute, 2 the day, 3 slots; then for each scope requests, minute, last, day, last, running: the
+-- moment at which requests are whole again, tokens used in the minute and the slot in which they were
+-- used last, so for the day, and how many slots are taken, where they are limited.
+local hold, id, tokens = tonumber(ARGV[2]), ARGV[#ARGV - 1], tonumber(ARGV[#ARGV])
 local scopes, wait, limit = {}, 0, 0
 
 local function needs(longer, which)
@@ -31,7 +32,7 @@ local function room(window, used, most, width)
 end
 
 for number = 1, #KEYS / 2 do
-  local first = 5 * number - 1
+  local first = 5 * number - 3
   local scope = {
     key = KEYS[2 * number - 1], slots_key = KEYS[2 * number],
     interval = tonumber(ARGV[first + 1]), burst = tonumber(ARGV[first + 2]),
@@ -65,7 +66,7 @@ for number = 1, #KEYS / 2 do
   end
 end
 
-local answer = {string.format('%d %.0f %.0f %d', wait > 0 and 0 or 1, now, wait, limit)}
+local answer = {wait > 0 and 0 or 1, now, wait, limit}
 for number, scope in ipairs(scopes) do
   if wait == 0 then
     if scope.interval > 0 then
@@ -83,13 +84,16 @@ for number, scope in ipairs(scopes) do
       keep(scope.key, scope.requests, scope.minute, scope.day)
     end
     if scope.slots > 0 then
-      redis.call('ZADD', scope.slots_key, string.format('%.0f', now + hold), ARGV[2])
+      redis.call('ZADD', scope.slots_key, string.format('%.0f', now + hold), id)
       redis.call('PEXPIRE', scope.slots_key, string.format('%.0f', math.ceil(hold / 1000)))
       scope.running = scope.running + 1
     end
   end
-  answer[number + 1] = string.format('%.0f %.0f %.0f %.0f %.0f %d', scope.requests,
-    scope.minute_used, scope.minute[#scope.minute - 1] or 0,
-    scope.day_used, scope.day[#scope.day - 1] or 0, scope.running)
+  for _, told in ipairs({
+    scope.requests, scope.minute_used, scope.minute[#scope.minute - 1] or 0,
+    scope.day_used, scope.day[#scope.day - 1] or 0, scope.running,
+  }) do
+    answer[#answer + 1] = told
+  end
 end
-return table.concat(answer, ' ')
+return struct.pack('<' .. string.rep('i8', #answer), unpack(answer))
