@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.members import dumped, with_members
 
 Endpoint = Literal["chat.completions", "completions", "embeddings", "images.generations"]
 
@@ -29,6 +30,10 @@ class Media(NamedTuple):
 
 
 NO_MEDIA: Mapping[str, Media] = MappingProxyType({})
+
+LARGE_BODY = 256 * 1024
+"""Bodies above this size, in bytes, are not parsed a second time, and not written anew if possible:
+whatever looks at all of their bytes keeps everybody else waiting."""
 
 
 class StreamOptions(BaseModel):
@@ -110,13 +115,38 @@ class ApiRequest(BaseModel):
     def fields(self) -> dict[str, Any]:
         """Return the body as a dictionary of its own, explicit top-level nulls left out.
 
-        Raises InvalidRequest where the bytes are JSON to no strict parser (NaN, lone surrogates).
+        Of a large body the values are those of this request: put others in their place, and change
+        nothing inside of them. Raises InvalidRequest where the bytes of a smaller one are JSON to
+        no strict parser (NaN, infinite numbers).
         """
+        if len(self.body) > LARGE_BODY:
+            return self._as_parsed()
         try:
             document = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
         return {name: value for name, value in document.items() if value is not None}
+
+    def _as_parsed(self) -> dict[str, Any]:
+        values = {**self.__dict__, **(self.__pydantic_extra__ or {})}
+        return {
+            name: value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def body_with(self, changes: Mapping[str, Any]) -> bytes:
+        """Return the body with other values of top-level fields, left out where that is None.
+
+        Explicit nulls are left out, too. In a large body every other value keeps its bytes, where
+        that is less work than to write it anew. Raises InvalidRequest as `fields` does.
+        """
+        if len(self.body) > LARGE_BODY:
+            changed = with_members(self.body, changes)
+            if changed is not None:
+                return changed
+        fields = {**self.fields(), **changes}
+        return dumped({name: value for name, value in fields.items() if value is not None})
 
     def output_limit(self) -> int | None:
         """Return the most output tokens the client asked for, over all choices; None: no limit."""

@@ -26,10 +26,10 @@ from ezkielyna.dialect.media import (
 )
 from ezkielyna.dialect.messages import Call, Part, Turn, addresses, append, conversation, parts_of
 from ezkielyna.dialect.pieces import put
+from ezkielyna.dialect.quoted import Quoted, encoded
 from ezkielyna.dialect.reading import (
     Json,
     count,
-    encoded,
     flag,
     integer,
     invalid,
@@ -78,6 +78,7 @@ __all__ = [
     "Json",
     "Part",
     "PlainExchange",
+    "Quoted",
     "Style",
     "Telling",
     "Tool",

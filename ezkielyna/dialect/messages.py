@@ -14,7 +14,9 @@ from typing import Any, Literal
 import orjson
 
 from ezkielyna.contract.errors import InvalidRequest
+from ezkielyna.contract.members import beginnings
 from ezkielyna.contract.requests import ApiRequest, ChatRequest, Media
+from ezkielyna.dialect.quoted import LONG, Quoted
 from ezkielyna.dialect.reading import Json, invalid, listed, table, text, unsupported
 
 Kind = Literal["text", "image", "audio", "file"]
@@ -34,9 +36,9 @@ _ROLES: dict[str, Role] = {
 class Part:
     """One part of a message's content.
 
-    A part that is no text has `data`, base64 as the client sent it (not decoded: it may be
-    megabytes) of type `mime`, or an http address in `url`, or the `id` of a file that was uploaded
-    before. `given` is the client's object, for extensions; `where` names it in errors.
+    A part that is no text has data of type `mime`, or an http address in `url`, or the `id` of a
+    file that was uploaded before. `given` is the client's object, for extensions; `where` names it
+    in errors.
     """
 
     kind: Kind
@@ -44,10 +46,22 @@ class Part:
     given: Json
     text: str = ""
     mime: str = ""
-    data: str = ""
     url: str = ""
     id: str = ""
     name: str = ""
+    source: str = ""
+    offset: int = 0
+
+    @property
+    def data(self) -> str:
+        """Base64 as the client sent it: a copy, of megabytes perhaps; else empty."""
+        return self.source[self.offset :]
+
+    @property
+    def quoted(self) -> str | Quoted:
+        """The data as a value for `encoded`, which copies it only once."""
+        long = len(self.source) - self.offset > LONG
+        return Quoted(self.source, self.offset) if long else self.data
 
     def decoded(self) -> str:
         """Return the text that the data is; raises InvalidRequest where it is none."""
@@ -115,7 +129,7 @@ def addresses(request: ApiRequest, read: tuple[str, ...]) -> dict[str, str]:
     Those that begin with one of `read` are left out: the upstream reads them itself. Raises what
     `conversation` raises.
     """
-    if not isinstance(request, ChatRequest) or request.body.find(b'"http') < 0:
+    if not isinstance(request, ChatRequest) or not beginnings(request.body, b"http"):
         return {}
     images = (part for part in _media(conversation(request.messages)) if part.kind == "image")
     return {
@@ -128,7 +142,7 @@ def fill(turns: list[Turn], media: Mapping[str, Media]) -> None:
     for part in _media(turns):
         found = media.get(part.url)
         if found is not None:
-            part.mime, part.data = found.mime, base64.b64encode(found.data).decode()
+            part.mime, part.source = found.mime, base64.b64encode(found.data).decode()
 
 
 def _media(turns: list[Turn]) -> Iterator[Part]:
@@ -248,7 +262,7 @@ def _part(given: Json, where: str) -> Part:
         if mime is None:
             raise invalid(f"{where}.input_audio.format", "expected 'wav' or 'mp3'")
         data = text(sound.get("data"), f"{where}.input_audio.data")
-        return Part("audio", where, given, mime=mime, data=data)
+        return Part("audio", where, given, mime=mime, source=data)
     if kind == "file":
         return _file(Part("file", where, given), table(given.get("file"), f"{where}.file"))
     raise unsupported(where, f"content of type {kind!r}")
@@ -274,7 +288,7 @@ def _source(part: Part, url: Any, where: str) -> Part:
     if found is None or found.end() == len(url):
         raise invalid(where, "expected an http address or a data URL, 'data:TYPE;base64,DATA'")
     part.mime = found[1].lower().replace("image/jpg", "image/jpeg")
-    part.data = url[found.end() :]
+    part.source, part.offset = url, found.end()
     return part
 
 

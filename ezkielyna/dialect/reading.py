@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
 from ezkielyna.contract.errors import InvalidRequest, Unsupported
 
 Json = dict[str, Any]
@@ -74,14 +72,6 @@ def number(value: Any, low: float, high: float, where: str) -> int | float:
     if type(value) not in (int, float) or not low <= value <= high:
         raise invalid(where, f"expected a number from {low} to {high}")
     return value  # type: ignore[no-any-return]  # of one of the two types
-
-
-def encoded(document: Json) -> bytes:
-    """Return a request's body; raises InvalidRequest where a client nested values too deeply."""
-    try:
-        return orjson.dumps(document)
-    except orjson.JSONEncodeError as error:
-        raise InvalidRequest(f"The request is nested too deep to be passed on: {error}.") from None
 
 
 def mapping(value: Any) -> Json:

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from ezkielyna.dialect.reading import Json, encoded, invalid
+from ezkielyna.dialect.quoted import encoded
+from ezkielyna.dialect.reading import Json, invalid
 
 
 def compilable(schema: Json) -> bool:

@@ -19,6 +19,7 @@ from ezkielyna.dialect.reading import Json
 
 DONE = b"data: [DONE]\n\n"
 BYTES_PER_TOKEN = 4
+_TOLD_APART = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,8 +365,14 @@ def unix_time(stated: Any) -> int:
 
 
 def made_up_id(*parts: Any) -> str:
-    """Return an id for what its upstream gave none: of the same parts always the same."""
-    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+    """Return an id for what its upstream gave none: of the same parts always the same.
+
+    Of long bytes only size and end count, as they may be an image: a chat grows at its end.
+    """
+    short = [
+        (len(part), part[-_TOLD_APART:]) if isinstance(part, bytes) else part for part in parts
+    ]
+    return hashlib.blake2b(repr(short).encode(), digest_size=12).hexdigest()
 
 
 def free_text(arguments: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ezkielyna.contract.context import RequestContext
+from ezkielyna.contract.members import beginnings
+from ezkielyna.contract.requests import LARGE_BODY
 
 BYTES_PER_TOKEN = 4
 """Of English text and JSON in common vocabularies."""
@@ -23,7 +25,12 @@ def bound_tokens(ctx: RequestContext) -> None:
     request, model = ctx.request, ctx.model
     size = len(request.body)
     context = model.context or size + REMOTE_IMAGE_TOKENS
-    images = request.body.count(b'"image_url"') // 2 * REMOTE_IMAGE_TOKENS
+    images = 0
+    if size < context * BYTES_PER_TOKEN:  # else both are the context's
+        body = request.body
+        small = size <= LARGE_BODY
+        named = body.count(b'"image_url"') if small else beginnings(body, b'image_url"')
+        images = named // 2 * REMOTE_IMAGE_TOKENS
     ctx.input_estimate = min(size // BYTES_PER_TOKEN + images, context)
     ctx.input_bound = min(size + images, context)
     if ctx.endpoint == "embeddings":

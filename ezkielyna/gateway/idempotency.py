@@ -29,7 +29,7 @@ from ezkielyna.contract.errors import (
     Unavailable,
     UpstreamError,
 )
-from ezkielyna.contract.requests import ApiRequest
+from ezkielyna.contract.requests import LARGE_BODY, ApiRequest
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.ledger.crash import crash_point
 from ezkielyna.storage.errors import StorageError
@@ -162,6 +162,7 @@ class Claim:
     __slots__ = (
         "_idempotency",
         "_over",
+        "_request",
         "fingerprint",
         "id",
         "kept",
@@ -177,12 +178,14 @@ class Claim:
         self._over = False
         self.id = f"{ctx.account.id}:{key}"
         self.request_id = ctx.request_id
-        self.fingerprint = hashlib.sha256(ctx.endpoint.encode() + b"\0" + ctx.request.body).digest()
+        self._request = ctx.request
+        self.fingerprint = b""
         self.time_limit_s = time_limit_s
         self.until = 0.0
         self.kept: Kept | None = None
 
     async def __aenter__(self) -> Self:
+        self.fingerprint = await _fingerprint(self._request)
         self.kept = await self._idempotency.take(self)
         return self
 
@@ -207,6 +210,16 @@ def replay(reply: Reply, kept: Kept) -> None:
     assert kept.body is not None
     reply.add_headers(REPLAYED)
     reply.answer(kept.body, status=kept.status)
+
+
+async def _fingerprint(request: ApiRequest) -> bytes:
+    """Return what equal requests have in common; a large one is hashed in a thread."""
+    digest = hashlib.sha256(request.endpoint.encode() + b"\0")
+    if len(request.body) <= LARGE_BODY:
+        digest.update(request.body)
+    else:
+        await asyncio.to_thread(digest.update, request.body)
+    return digest.digest()
 
 
 def _refuse_conflict(claim: Claim, kept: Kept) -> None:

@@ -9,12 +9,13 @@ leased.
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from ezkielyna.contract.context import RequestContext
 from ezkielyna.contract.errors import GatewayError, Unavailable, UpstreamError
 from ezkielyna.contract.provider import Exchange, Provider
-from ezkielyna.contract.requests import REQUESTS, Endpoint
+from ezkielyna.contract.requests import LARGE_BODY, REQUESTS, Endpoint
 from ezkielyna.gateway.admission import Admission, Admitted
 from ezkielyna.gateway.authentication import Authentication, Identity
 from ezkielyna.gateway.catalogue import Catalogue
@@ -71,6 +72,8 @@ class Pipeline:
         except GatewayError:
             call.reply.add_lines(self._admission.standing_of(identity).lines())
             raise
+        if len(call.body) > LARGE_BODY:
+            await asyncio.sleep(0)  # it took milliseconds, and so will the translation
         if self._hooks is not None:
             self._hooks.follow(ctx, call)
         async with self._admission.permit(ctx) as admitted:

@@ -13,6 +13,7 @@ from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.wire.answered import AnswerHeaders
 from ezkielyna.wire.call import Call
 from ezkielyna.wire.decoding import Decoder
+from ezkielyna.wire.outgoing import Outgoing
 from ezkielyna.wire.target import Origin
 from ezkielyna.wire.timed import Timed
 
@@ -22,7 +23,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 1000
 
 _JOINED_BYTES = 64 * 1024
-"""Up to here head and body are copied into one write; beyond, the copy costs more."""
+"""Up to here head and body are copied into one write; beyond, the body goes out in slices."""
 
 
 class Pool(Protocol):
@@ -56,6 +57,7 @@ class UpstreamConnection(Timed):
         "_headers",
         "_keep_alive",
         "_open",
+        "_outgoing",
         "_parser",
         "_pieces",
         "_pool",
@@ -96,6 +98,7 @@ class UpstreamConnection(Timed):
         self._body_end = 0
         self._fault: UpstreamError | None = None
         self._decoder: Decoder | None = None
+        self._outgoing: Outgoing | None = None
 
     # What the pool does.
 
@@ -115,7 +118,9 @@ class UpstreamConnection(Timed):
         if len(body) <= _JOINED_BYTES:
             self._transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
+            self._transport.write(head)
+            self._outgoing = Outgoing(self._loop, self._transport, body)
+            self._outgoing.resume()
         if call.paused:
             self.pause()
         if since + call.limits.first_byte_s < self._timer_at or call.total_at < self._timer_at:
@@ -144,6 +149,8 @@ class UpstreamConnection(Timed):
         call, self.call = self.call, None
         if call is not None:
             call.connection = None
+        if self._outgoing is not None:
+            self._outgoing.stop()
         return call
 
     # Time.
@@ -181,6 +188,16 @@ class UpstreamConnection(Timed):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; TCP_NODELAY is set by the event loop."""
         self._transport = cast(asyncio.Transport, transport)
+
+    def pause_writing(self) -> None:
+        """Hold back a large body."""
+        if self._outgoing is not None:
+            self._outgoing.pause()
+
+    def resume_writing(self) -> None:
+        """Go on with it."""
+        if self._outgoing is not None:
+            self._outgoing.resume()
 
     def data_received(self, data: bytes) -> None:
         """Parse one read and push it into the receiver."""
@@ -337,6 +354,7 @@ class UpstreamConnection(Timed):
             and not transport.is_closing()
             # An upstream that answers before it has read the request leaves a rest of it behind.
             and transport.get_write_buffer_size() == 0
+            and (self._outgoing is None or self._outgoing.done)
         )
         if not reusable:
             self.drop()  # an orderly close would wait for an unsent rest of the request

@@ -116,7 +116,7 @@ def _source(part: Part, allowed: frozenset[str]) -> Json:
         raise unsupported(part.where, f"data of type {part.mime}")
     if part.mime == "text/plain":
         return {"type": "text", "media_type": part.mime, "data": part.decoded()}
-    return {"type": "base64", "media_type": part.mime, "data": part.data}
+    return {"type": "base64", "media_type": part.mime, "data": part.quoted}
 
 
 def _result(call: Call, own: str) -> Json:

@@ -62,6 +62,7 @@ class AnthropicProvider(Provider):
             raise unsupported("model", f"the endpoint {request.endpoint}")
         chat = Chat(request, ABILITIES)
         wanted = MessagesRequest(chat, model, capabilities(model), self._options)
-        upstream = UpstreamRequest("POST", self._url, self._headers, encoded(wanted.document))
+        body = encoded(wanted.document, request.body)
+        upstream = UpstreamRequest("POST", self._url, self._headers, body)
         carry = self._options.carry_thinking
         return AnthropicExchange(upstream, chat, json=wanted.box.json, carry=carry)

@@ -78,8 +78,8 @@ def parts_of(parts: list[Part]) -> list[Json]:
 def _part(part: Part) -> Json:
     if part.kind == "text":
         return {"text": part.text}
-    if part.data:
-        return {"inlineData": {"mimeType": part.mime, "data": part.data}}
+    if part.source:
+        return {"inlineData": {"mimeType": part.mime, "data": part.quoted}}
     address = part.url or part.id
     if address.startswith(READ_BY_GOOGLE):
         return {"fileData": {"fileUri": address}}

@@ -70,7 +70,8 @@ class GeminiProvider(Provider):
             body = body_of(chat, model, self._options)
             method = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
             carry = self._options.signatures_in_ids
-            return GeminiExchange(self._request(model, method, body), chat, model, carry=carry)
+            asked = self._request(model, method, body, request.body)
+            return GeminiExchange(asked, chat, model, carry=carry)
         if request.streamed:
             raise unsupported("stream", "streams of this")
         if isinstance(request, EmbeddingRequest):
@@ -80,6 +81,6 @@ class GeminiProvider(Provider):
         method, body, dropped = images.translated(request, model)
         return images.GeminiImages(self._request(model, method, body), dropped)
 
-    def _request(self, model: str, method: str, body: Json) -> UpstreamRequest:
+    def _request(self, model: str, method: str, body: Json, given: bytes = b"") -> UpstreamRequest:
         url = f"{self._options.base_url}/{quote(path(model))}:{method}"
-        return UpstreamRequest("POST", url, self._headers, encoded(body))
+        return UpstreamRequest("POST", url, self._headers, encoded(body, given))

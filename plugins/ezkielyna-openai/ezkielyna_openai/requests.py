@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ezkielyna import ApiRequest
-from ezkielyna_openai.documents import dumps
 from ezkielyna_openai.presets import Preset
 
 PATHS = {
@@ -16,42 +15,36 @@ PATHS = {
 }
 
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
+_LIMITS = ("max_completion_tokens", "max_tokens")
+_MOST_SEARCHED = 64 * 1024
+"""Searching more bytes than these for a null takes longer than looking at the fields."""
 
 
 def body(request: ApiRequest, model: str, preset: Preset) -> bytes:
-    """Return the bytes to send: parsed and written anew only if something must change.
+    """Return the bytes to send: written anew only if something must change.
 
     Raises InvalidRequest where that needs a parse and the bytes are JSON to no strict parser.
     """
     raw = request.body
     if not _may_stay(request, raw, model, preset):
-        return dumps(_changed(request, model, preset))
-    if not request.stream or not _needs_usage(request, preset):
+        return request.body_with(_changes(request, model, preset))
+    if not (request.stream and _needs_usage(request, preset)):
         return raw
-    return _ASK_FOR_USAGE + raw.lstrip()[1:].lstrip()
+    return b"".join((_ASK_FOR_USAGE, memoryview(raw)[raw.index(b"{") + 1 :]))
 
 
 def _may_stay(request: ApiRequest, raw: bytes, model: str, preset: Preset) -> bool:
-    """True when nothing that the client wrote has to change; never wrongly so.
-
-    A field that was spelt with escapes is not seen here; then the upstream judges it.
-    """
+    """True when nothing that the client wrote has to change."""
     return (
         request.model == model
         and request.output_cap is None
-        and not (raw.find(b"null") >= 0 and _has_null(request))
-        and not (preset.drop_fields and _dropped(raw, preset))
-        and not (preset.one_limit and raw.find(b'"max_completion_tokens"') >= 0)
-        and not (raw.find(b'"response_format"') >= 0 and _base64_only(request, model, preset))
-        and not (
-            request.stream and raw.find(b'"stream_options"') >= 0 and _needs_usage(request, preset)
-        )
+        and not ((len(raw) > _MOST_SEARCHED or raw.find(b"null") >= 0) and _has_null(request))
+        and not (preset.drop_fields and _has_one_of(request, preset.drop_fields))
+        and not (preset.one_limit and _has_one_of(request, ("max_completion_tokens",)))
+        and not _base64_only(request, model, preset)
+        and not (request.stream_options is not None and _needs_usage(request, preset))
         and not (request.stream and not request.streamed)
     )
-
-
-def _dropped(raw: bytes, preset: Preset) -> bool:
-    return any(raw.find(b'"%b"' % name.encode()) >= 0 for name in preset.drop_fields)
 
 
 def _has_null(request: ApiRequest) -> bool:
@@ -59,8 +52,17 @@ def _has_null(request: ApiRequest) -> bool:
     return any(getattr(request, name) is None for name in request.model_fields_set)
 
 
+def _has_one_of(request: ApiRequest, names: tuple[str, ...]) -> bool:
+    return not request.model_fields_set.isdisjoint(names)
+
+
 def _base64_only(request: ApiRequest, model: str, preset: Preset) -> bool:
-    return request.endpoint == "images.generations" and model.startswith(preset.base64_images)
+    """True when a format is asked of an image model that knows only one, and not by its name."""
+    return (
+        request.endpoint == "images.generations"
+        and model.startswith(preset.base64_images)
+        and _has_one_of(request, ("response_format",))
+    )
 
 
 def _needs_usage(request: ApiRequest, preset: Preset) -> bool:
@@ -72,39 +74,40 @@ def _needs_usage(request: ApiRequest, preset: Preset) -> bool:
     )
 
 
-def _changed(request: ApiRequest, model: str, preset: Preset) -> dict[str, Any]:
-    fields = request.fields()
-    fields["model"] = model
-    for name in preset.drop_fields:
-        fields.pop(name, None)
+def _changes(request: ApiRequest, model: str, preset: Preset) -> dict[str, Any]:
+    """Return the fields with other values than the client's, None for those to leave out."""
+    changes: dict[str, Any] = {"model": model, **dict.fromkeys(preset.drop_fields)}
     if _base64_only(request, model, preset):
-        fields.pop("response_format", None)
+        changes["response_format"] = None
     if request.stream and not request.streamed:
-        fields.pop("stream", None)
-        fields.pop("stream_options", None)
+        changes |= {"stream": None, "stream_options": None}
     if _needs_usage(request, preset):
-        options = fields.get("stream_options")
-        fields["stream_options"] = {**(options or {}), "include_usage": True}
+        options = request.stream_options
+        asked = {} if options is None else options.model_dump(exclude_unset=True)
+        changes["stream_options"] = {**asked, "include_usage": True}
     if request.endpoint in ("chat.completions", "completions"):
-        _bound_output(fields, request, preset)
-    return fields
+        _bound_output(changes, request, preset)
+    return changes
 
 
-def _bound_output(fields: dict[str, Any], request: ApiRequest, preset: Preset) -> None:
+def _bound_output(changes: dict[str, Any], request: ApiRequest, preset: Preset) -> None:
     """Write the output limit under the name that this server, or the client, uses."""
     chat = request.endpoint == "chat.completions"
+    limits = {name: _limit(request, name, preset) for name in _LIMITS}
     if chat and preset.one_limit and preset.max_tokens_field == "max_tokens":
-        limit = fields.pop("max_completion_tokens", None)
+        limit = limits.pop("max_completion_tokens")
+        changes["max_completion_tokens"] = None
         if limit is not None:
-            fields["max_tokens"] = limit
+            changes["max_tokens"] = limits["max_tokens"] = limit
     if request.output_cap is None:
         return
     cap = max(1, request.output_cap // request.choices())
     name = preset.max_tokens_field if chat else "max_tokens"
-    limited = False
-    for used in ("max_completion_tokens", "max_tokens"):
-        if isinstance(fields.get(used), int):
-            fields[used] = min(cap, fields[used])
-            limited = True
-    if not limited:
-        fields[name] = cap
+    stated = {name: min(cap, limit) for name, limit in limits.items() if limit is not None}
+    changes |= stated or {name: cap}
+
+
+def _limit(request: ApiRequest, name: str, preset: Preset) -> int | None:
+    """Return a limit that the client set; None for what is no number, or is not sent."""
+    value = None if name in preset.drop_fields else getattr(request, name, None)
+    return value if isinstance(value, int) else None

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from ezkielyna import ChatRequest
+from ezkielyna.contract.requests import LARGE_BODY
+from ezkielyna.testing.large import MOST_SIZES, sizes_held
 from ezkielyna_openai import PRESETS, OpenAIExchange, OpenAIProvider, register_providers
 
 ODD = (
@@ -30,7 +32,7 @@ def test_bytes_pass_untouched(make: Any) -> None:
 def test_a_stream_is_asked_for_usage_and_stays_untouched_otherwise(make: Any) -> None:
     raw = ODD.replace(b'"new"', b'"stream":true,"new"')
     body = make(raw).request.body
-    assert body == b'{"stream_options":{"include_usage":true},' + raw[2:]
+    assert body == b'{"stream_options":{"include_usage":true},' + raw[1:]
     asked = raw.replace(b'"new"', b'"stream_options":{"include_usage":true},"new"')
     assert make(asked).request.body == asked
     declined = raw.replace(b'"new"', b'"stream_options":{"include_usage":false,"y":1},"new"')
@@ -40,6 +42,27 @@ def test_a_stream_is_asked_for_usage_and_stays_untouched_otherwise(make: Any) ->
 def test_the_upstreams_name_of_the_model(make: Any) -> None:
     body = sent(make(ODD, model="other"))
     assert body == {**orjson.loads(ODD), "model": "other"}
+
+
+def test_a_large_image_is_copied_twice() -> None:
+    provider = OpenAIProvider("x", OpenAIProvider.Settings(base_url="http://127.0.0.1:1/v1"))
+    assert sizes_held(provider) <= MOST_SIZES
+
+
+@pytest.mark.parametrize("size", [1, LARGE_BODY])
+def test_large_bodies_are_changed_as_small_ones(size: int, make: Any) -> None:
+    messages = [{"role": "user", "content": 'The "model":' + "x" * size}]
+    asked = {"messages": messages, "stream": True, "stream_options": {"own": 1}, "user": "u"}
+    asked |= {"max_completion_tokens": 70, "seed": None, "model": "m"}
+    body = sent(make(asked, model="other", preset="mistral", cap=9))
+    assert body == {"messages": messages, "stream": True, "model": "other", "max_tokens": 9}
+    body = sent(make(asked, preset="vllm"))
+    options = {"own": 1, "include_usage": True}
+    del asked["seed"]
+    assert body == {**asked, "stream_options": options}
+    del asked["stream_options"]
+    body = sent(make(asked))
+    assert body == {**asked, "stream_options": {"include_usage": True}}
 
 
 def test_explicit_nulls_are_dropped(make: Any) -> None:
