@@ -35,8 +35,6 @@ class Started:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         wanted = set(cores)
-        # The surroundings must not configure what is measured.
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("EZKIELYNA_")}
         self.command = list(command)
         self.others: list[int] = []  # processes it started that are not its children
         self._log = log
@@ -46,7 +44,7 @@ class Started:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**clean, **(environment or {})},
+                env={**surroundings(), **(environment or {})},
                 cwd=cwd,
             )
 
@@ -82,6 +80,18 @@ class Started:
             self._process.wait()
         for pid, command in children.items():
             _end_left_over(pid, command)
+
+
+def surroundings() -> dict[str, str]:
+    """Return the environment without what would configure what is measured.
+
+    Nor what would have Python compile every module at every start, which no installation does.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("EZKIELYNA_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def _end_left_over(pid: int, command: str) -> None:
@@ -188,6 +198,7 @@ def seconds_to_line(command: Sequence[str], begin: str, cores: Iterable[int]) ->
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=surroundings(),
         )
     assert process.stdout is not None
     try:

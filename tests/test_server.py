@@ -6,12 +6,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from ezkielyna.testing.database import DatabaseServer
 from ezkielyna.testing.processes import Serving, ezkielyna, serving
 
 CHAT = {"model": "sim-gpt", "messages": [{"role": "user", "content": "Hello"}]}
@@ -129,6 +131,68 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         for _ in range(20):
             assert chat_until_it_connects(process, data).status_code == 200
         assert process.stop() == 0
+
+
+WORKER = """
+import os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+first = not any(folder.iterdir())
+(folder / str(os.getpid())).touch()
+while not first and len(list(folder.iterdir())) < 3:
+    time.sleep(0.01)
+os.write(int(os.environ["EZKIELYNA_READY_FD"]), b"1")
+time.sleep(600)
+"""
+SUPERVISOR = """
+import os, signal, sys
+from ezkielyna.server import Supervisor
+command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+assert Supervisor(command, 3).run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+
+
+def test_workers_but_the_first_start_together(tmp_path: Path) -> None:
+    """The second tells that it serves when the third has started, too."""
+    command = [sys.executable, "-c", SUPERVISOR, WORKER, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=120)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+NOT_AT_START = {
+    "markdown_it": "the first page of the documentation",
+    "aiosmtplib": "a gateway whose letters leave by SMTP",
+    "argon2": "the first password",
+    "zxcvbn": "the first new password",
+    "tiktoken": "the first answer without usage, in a process of its own",
+    "stripe": "a gateway that takes payments by it",
+    "redis": "a gateway that has Redis",
+    "prometheus_client": "a gateway that is measured by it",
+    "pytest": "tests",
+    "hypothesis": "tests",
+    "ezkielyna.testing": "tests",
+    "ezkielyna.bench": "the load generator",
+    "ezkielyna.demo": "a demo",
+}
+"""What takes long to import, and who alone needs it."""
+
+MOST_MODULES = 900
+
+
+def test_a_start_imports_only_what_it_needs(
+    tmp_path: Path, database_server: DatabaseServer
+) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text(f'plugins = ["openai"]\n[storage]\nurl = "{database_server.url}"\n')
+    arguments = ["--port", "0", "--config", str(config)]
+    with serving(arguments, tmp_path / "data", PYTHONPROFILEIMPORTTIME="1") as process:
+        assert httpx2.get(f"{process.url}/healthz").status_code == 200
+        told = process.output
+    lines = [line for line in told.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    print(f"\na start imports {len(imported)} modules")
+    assert "ezkielyna.server" in imported
+    assert not imported & NOT_AT_START.keys()
+    assert len(imported) <= MOST_MODULES
 
 
 def chat_until_it_connects(process: Serving, data: Path) -> httpx2.Response:

@@ -12,13 +12,13 @@ from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
-
-from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
+from typing import TYPE_CHECKING, TypeVar
 
 from ezkielyna.contract.errors import Overloaded
 from ezkielyna.storage.errors import Invalid
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 SHORTEST = 8
 LONGEST_BYTES = 1_024
@@ -66,10 +66,7 @@ async def matches(stored: str, password: str) -> bool:
     """True when the password is the one that was hashed. Takes as long either way."""
     if len(password.encode()) > LONGEST_BYTES:
         return False
-    try:
-        return await _threads().run(lambda: _hasher().verify(stored, password))
-    except (VerificationError, InvalidHashError):
-        return False
+    return await _threads().run(lambda: _verified(stored, password))
 
 
 def nobodys() -> str:
@@ -107,7 +104,18 @@ def _threads() -> _Threads:
     return _Threads()
 
 
+def _verified(stored: str, password: str) -> bool:
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    try:
+        return _hasher().verify(stored, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
 def _hasher() -> PasswordHasher:
+    from argon2 import PasswordHasher, Type  # when the first password is typed
+
     return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES, type=Type.ID)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import ezkielyna
-from ezkielyna.console.documents import ADDRESS, ORDER, documents, rendered
+from ezkielyna.console.documents import ADDRESS, ORDER, documents
+from ezkielyna.console.markdown import rendered
 from ezkielyna.storage.keys import Keys
 from ezkielyna.testing.browser import Browser
 from ezkielyna.testing.gateway import SECRET, Gateways

@@ -16,9 +16,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from ezkielyna.mail.carriers import Console, Folder, Smtp, Undelivered, carrier
+from ezkielyna.mail.carriers import Console, Folder, Undelivered, carrier
 from ezkielyna.mail.letters import Letter, Unaddressable
 from ezkielyna.mail.post import Post
+from ezkielyna.mail.smtp import Smtp
 
 SENDER = "Ezkielyna <no-reply@gateway.example>"
 VALUES = {
@@ -105,7 +106,7 @@ async def test_a_name_and_a_password_are_sent(inbox: Inbox, server: str) -> None
 async def test_a_password_leaves_this_machine_only_over_tls(
     inbox: Inbox, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ezkielyna.mail.carriers._here", lambda host: False)
+    monkeypatch.setattr("ezkielyna.mail.smtp._here", lambda host: False)
     with pytest.raises(Undelivered):
         await carrier(f"smtp://user:secret@{server}").deliver(letter().message(SENDER))
     assert not inbox.log_ins

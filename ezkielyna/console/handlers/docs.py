@@ -8,7 +8,7 @@ from importlib.metadata import version
 import orjson
 from tornado.web import HTTPError
 
-from ezkielyna.console.documents import KEY, Document, documents, rendered
+from ezkielyna.console.documents import KEY, Document, documents
 from ezkielyna.console.openapi import description
 from ezkielyna.console.page import Page
 from ezkielyna.console.topic import Entry, Topic
@@ -42,6 +42,8 @@ class DocsPage(_Docs):
 
     async def get(self, name: str = "") -> None:
         """Show it; the first one where none is named."""
+        from ezkielyna.console.markdown import rendered  # a parser of sixty modules
+
         pages = documents()
         document = self.document(name) if name else pages[0]
         html, headings = rendered(await self.told(document))
