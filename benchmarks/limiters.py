@@ -6,8 +6,8 @@ headers of the answer; `redis` with twenty requests under way at once, on a serv
 the plugin and a `redis-server` are installed. There the limit of 50 ms on a call is lifted, which a
 server on a machine that is busy elsewhere may miss: what is asked is what a call costs.
 
-Two figures each, the least and the median of many short rounds. What else runs on a machine can only add,
-so the least is the cost and the median says how busy it was.
+Two figures each, the least and the median of many short rounds. What else runs on a machine can
+only add, so the least is the cost and the median says how busy it was.
 """
 
 from __future__ import annotations
