@@ -37,6 +37,9 @@ log = structlog.stdlib.get_logger("ezkielyna.server")
 CLOSE_GRACE_S = 5.0
 RESTART_PAUSE_S = 0.5
 BACKLOG = 4096
+COLLECTIONS = (2_000, 2, 1_000)
+"""Objects that came, not yet to go, before the young are looked at; how often before those that
+lived through it are; and how often those, before all are, some ten minutes of a full load."""
 READY_FD = "EZKIELYNA_READY_FD"
 
 
@@ -149,12 +152,13 @@ def raise_file_limit() -> None:
 
 
 def quieten_collector() -> None:
-    """Leave what lives for ever out of collections, and collect rarely: requests make no cycles.
+    """Leave what lives for ever out of collections, and look at few objects at a time.
 
-    What a start leaves behind is half a megabyte: to look for it would take a tenth of a second.
+    Requests make no cycles, so what was looked at twice is hardly ever looked at again. What a
+    start leaves behind is half a megabyte: to look for it would take a tenth of a second.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(*COLLECTIONS)
     gc.enable()
 
 

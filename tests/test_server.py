@@ -1,5 +1,6 @@
 """Processes: `serve` as it is started by people, workers that die, signals that drain."""
 
+import gc
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from ezkielyna.server import quieten_collector
 from ezkielyna.testing.database import DatabaseServer
 from ezkielyna.testing.processes import Serving, ezkielyna, serving
 
@@ -156,6 +158,28 @@ def test_workers_but_the_first_start_together(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SUPERVISOR, WORKER, str(tmp_path)]
     subprocess.run(command, check=True, timeout=120)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_no_collection_looks_at_many_objects() -> None:
+    """As many objects live at once as in requests of ten seconds that wait to be settled."""
+    seen: list[int] = []
+
+    def looked(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            generations = range(info["generation"] + 1)
+            seen.append(sum(len(gc.get_objects(generation)) for generation in generations))
+
+    before = gc.get_threshold()
+    try:
+        quieten_collector()
+        gc.callbacks.append(looked)
+        alive = [[number] for number in range(100_000)]
+    finally:
+        gc.callbacks.remove(looked)
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    assert len(seen) > len(alive) // 5000
+    assert max(seen) <= 10_000
 
 
 NOT_AT_START = {
