@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from ezkielyna.testing.fixtures import io_loop
@@ -30,6 +31,18 @@ def _has_room(folder: Path) -> bool:
 # Every worker and every gateway that a test starts would compile all modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Every client of an SDK reads all the authorities of the machine, for 50 ms: none goes that far.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = "/nowhere"
+
+# Nobody reads the source lines that Rich prints around an exception, which takes it a second.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # Databases and journals sync what they write. A run's files end with it, so they need no disk.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(IN_MEMORY):

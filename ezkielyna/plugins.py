@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -121,12 +122,13 @@ class Registries:
         yield from (*self.watch_stream, *self.after_request, *self.shutdown)
 
 
-def installed() -> dict[str, list[EntryPoint]]:
-    """Return every installed plugin by name, without importing any."""
+@cache
+def installed() -> Mapping[str, Sequence[EntryPoint]]:
+    """Return every installed plugin by name, without importing any; looked up once a process."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, []).append(point)
-    return dict(sorted(found.items()))
+    return MappingProxyType({name: tuple(points) for name, points in sorted(found.items())})
 
 
 def load_plugins(settings: Settings) -> Registries:
@@ -314,7 +316,7 @@ def _offered(answer: Any) -> Sequence[Any]:
     return answer
 
 
-def _imported(name: str, available: Mapping[str, list[EntryPoint]], origin: str) -> Any:
+def _imported(name: str, available: Mapping[str, Sequence[EntryPoint]], origin: str) -> Any:
     """Return the plugin's object; raises PluginRefused."""
     points = available.get(name, [])
     if not points:

@@ -10,6 +10,7 @@ async def test_it(gateways, ...):
 from __future__ import annotations
 
 import copy
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -86,8 +87,12 @@ Gateways = Callable[..., AbstractAsyncContextManager[RunningGateway]]
 
 
 @pytest.fixture
-def gateways(database: Database, tmp_path: Path) -> Gateways:
-    """Return what starts a gateway: `gateways(upstream_url, tables=…, wire=…, credit=…)`."""
+def gateways(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateways:
+    """Return what starts a gateway: `gateways(upstream_url, tables=…, wire=…, credit=…)`.
+
+    Its journal takes no more room than is written, which is quicker than 16 MiB of zeros.
+    """
+    monkeypatch.setattr(os, "posix_fallocate", _without_room, raising=False)
 
     @asynccontextmanager
     async def start(
@@ -120,6 +125,10 @@ def gateways(database: Database, tmp_path: Path) -> Gateways:
             await app.close()
 
     return start
+
+
+def _without_room(descriptor: int, offset: int, size: int) -> None:
+    os.ftruncate(descriptor, offset + size)
 
 
 def merged(upstream_url: str, tables: dict[str, Any]) -> dict[str, Any]:

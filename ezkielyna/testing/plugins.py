@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ezkielyna.plugins import installed
+
 InstallPlugin = Callable[..., None]
 
 
@@ -29,8 +31,10 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
         target = f"{module}:{attribute}" if attribute else module
         (info / "entry_points.txt").write_text(f"[ezkielyna]\n{name} = {target}\n")
+        installed.cache_clear()
 
     monkeypatch.syspath_prepend(tmp_path)
     yield install
+    installed.cache_clear()
     for module in made:
         sys.modules.pop(module, None)
