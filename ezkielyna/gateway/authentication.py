@@ -182,7 +182,7 @@ class Authentication:
         for first in range(0, len(entries), REFRESH_BATCH):
             batch = entries[first : first + REFRESH_BATCH]
             current = await self._keys.refresh([identity.key.id for _, identity in batch])
-            await self._spendings.refresh(key for key, _ in current.values())
+            await self._spendings.refresh([key for key, _ in current.values()])
             for digest, identity in batch:
                 found = current.get(identity.key.id)
                 if found is None:

@@ -60,7 +60,7 @@ class Reports:
             account = await Accounts(self._database).by_id(identity.account.id)
             spent = await spending(self._database, account.id, now)
             limit = identity.key.limit
-            of_key = {} if limit is None else await self._keys.spent({identity.key.id: account.id})
+            of_key = {} if limit is None else await self._keys.spent(account.id, [identity.key.id])
         key = identity.key
         document = {
             "object": "key",

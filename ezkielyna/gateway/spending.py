@@ -15,7 +15,7 @@ an hour. So what is settled more than an hour late is noticed within the next ho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -31,17 +31,14 @@ class SpendingStore(Protocol):
     """What is known of settled spending."""
 
     async def spent(
-        self,
-        keys: Mapping[str, str],
-        *,
-        besides: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        self, account_id: str, ids: Collection[str], *, until: datetime | None = None
     ) -> Mapping[str, Nano]:
-        """Return what keys, each with its account, spent in a half-open range of hours.
+        """Return what keys of an account spent in all, or in hours before a time."""
 
-        By all processes, or by all but one.
-        """
+    async def spent_lately(
+        self, ids: Collection[str], *, besides: str, since: datetime
+    ) -> Mapping[str, Nano]:
+        """Return what all processes but one spent in hours from a time on, if not merged."""
 
 
 class Spending:
@@ -130,26 +127,33 @@ class Spendings:
         await self.refresh([key])
         return self._known[key.id]
 
-    async def refresh(self, keys: Iterable[Key]) -> None:
+    async def refresh(self, keys: Collection[Key]) -> None:
         """Read what was settled for these keys; raises StorageError."""
-        limits: dict[str, Nano] = {}
-        accounts: dict[str, str] = {}
-        for key in keys:
-            if key.limit is not None:
-                limits[key.id], accounts[key.id] = key.limit, key.account
+        limits = {key.id: key.limit for key in keys if key.limit is not None}
         if not limits:
             return
         horizon = int(self._now() // HOUR_S) - 1
         hour = datetime.fromtimestamp(horizon * HOUR_S, UTC)
-        stale = {id_: account for id_, account in accounts.items() if self._horizon(id_) != horizon}
-        earlier = await self._store.spent(stale, until=hour) if stale else {}
-        recent = await self._store.spent(accounts, besides=self._process, since=hour)
+        stale = [key for key in keys if key.id in limits and self._horizon(key.id) != horizon]
+        earlier = await self._earlier(stale, hour)
+        recent = await self._store.spent_lately(limits, besides=self._process, since=hour)
         for id_, limit in limits.items():
             spending = self._known.setdefault(id_, Spending(limit))
             spending.limit = limit
             spending.recent = recent.get(id_, 0)
-            if id_ in stale:
-                spending.move(horizon, earlier.get(id_, 0))
+            if id_ in earlier:
+                spending.move(horizon, earlier[id_])
+
+    async def _earlier(self, keys: Iterable[Key], hour: datetime) -> dict[str, Nano]:
+        """Return what each of these keys spent before this hour."""
+        accounts: dict[str, list[str]] = {}
+        for key in keys:
+            accounts.setdefault(key.account, []).append(key.id)
+        earlier: dict[str, Nano] = {}
+        for account, ids in accounts.items():
+            found = await self._store.spent(account, ids, until=hour)
+            earlier |= {id_: found.get(id_, 0) for id_ in ids}
+        return earlier
 
     def _horizon(self, id_: str) -> int:
         known = self._known.get(id_)

@@ -36,9 +36,10 @@ PROGRESS_S = 1.0
 TICK_S = 1.0
 RECOVERY_S = 2.0
 SWEEP_S = 30.0
-COMPACT_S = 300.0
-CLOSED_S = 2 * 3600.0
-"""How long after its beginning an hour's roll-ups are merged over the processes."""
+COMPACT_S = 60.0
+CLOSED_S = 2 * 3600.0 + 60.0
+"""How long after its beginning an hour's roll-ups are merged over the processes: two hours, when no
+process asks any more who spent what in it (`gateway.spending`), and more than clocks differ."""
 
 SWEEP_AFTER_S = 60.0
 """How long after its end a lease is swept; more than clocks of two machines differ."""

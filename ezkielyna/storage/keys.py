@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from ezkielyna.storage.driver import Document, Session
 from ezkielyna.storage.errors import Missing
 from ezkielyna.storage.keyformat import derived, fingerprint, generate, hint, identifier
 from ezkielyna.storage.overrides import document_of, override_of
-from ezkielyna.storage.spent import spent_by_key
+from ezkielyna.storage.spent import spent_by_key, spent_lately
 from ezkielyna.storage.trail import note
 
 PURPOSE = "api-key"
@@ -145,15 +145,16 @@ class Keys:
         return {key.id: (key, account) async for key, account in found}
 
     async def spent(
-        self,
-        keys: Mapping[str, str],
-        *,
-        besides: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        self, account_id: str, ids: Collection[str], *, until: datetime | None = None
     ) -> dict[str, Nano]:
-        """Return what keys, each with its account, spent; see `spent_by_key`."""
-        return await spent_by_key(self._database, keys, besides=besides, since=since, until=until)
+        """Return what keys of an account spent in all, or in hours before a time."""
+        return await spent_by_key(self._database, account_id, ids, until=until)
+
+    async def spent_lately(
+        self, ids: Collection[str], *, besides: str, since: datetime
+    ) -> dict[str, Nano]:
+        """Return what all processes but one spent in hours from a time on, if not merged."""
+        return await spent_lately(self._database, ids, besides=besides, since=since)
 
     async def list(self, account_id: str) -> Sequence[KeyRecord]:
         """Return all keys of an account, oldest first, revoked ones too."""

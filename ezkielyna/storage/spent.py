@@ -1,8 +1,8 @@
-"""What keys spent, from the roll-ups, by all processes or by all but one."""
+"""What keys spent, from the roll-ups: in all, or of late by all processes but one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,69 +16,70 @@ Pipeline = list[Mapping[str, Any]]
 
 
 async def spent_by_key(
-    database: Database,
-    keys: Mapping[str, str],
-    *,
-    besides: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    database: Database, account: str, keys: Collection[str], *, until: datetime | None = None
 ) -> dict[str, Nano]:
-    """Return what keys, each with its account, spent in a half-open range of hours.
+    """Return what keys of an account spent in all, or in hours before a time.
 
-    `besides` leaves out what one process spent in hours that are not merged; of merged ones nobody
-    knows it. Keys that spent nothing are left out. All is read in one moment. Raises StorageError.
+    Keys that spent nothing are left out. All is read in one moment. Raises StorageError.
     """
     if not keys:
         return {}
 
     async def read(session: Session) -> dict[str, Nano]:
-        spent: dict[str, Nano] = {}
-        own = database["usage_hourly"].aggregate(
-            _own(keys, besides, _within(since, until)), session=session
-        )
-        async for found in own:
-            spent[found["_id"]] = int(found["cost"])
-        for query in _merged(since, until):
-            merged = database[COLLECTION].aggregate(_rows(keys, query), session=session)
-            async for found in merged:
-                spent[found["_id"]] = spent.get(found["_id"], 0) + int(found["cost"])
+        before = {"hour": {"$lt": until}} if until else {}
+        spent = await _sums(database, "usage_hourly", _own(keys, before), session)
+        for query in _merged(until):
+            pipeline = _rows(keys, {"account": account, "by": "key", **query})
+            for key, cost in (await _sums(database, COLLECTION, pipeline, session)).items():
+                spent[key] = spent.get(key, 0) + cost
         return spent
 
     return await database.transaction(read)
 
 
-def _own(keys: Iterable[str], besides: str | None, hours: Document) -> Pipeline:
+async def spent_lately(
+    database: Database, keys: Collection[str], *, besides: str, since: datetime
+) -> dict[str, Nano]:
+    """Return what all processes but one spent in hours from a time on that are not merged.
+
+    Of merged hours nobody knows the process. Keys that spent nothing are left out. Raises
+    StorageError.
+    """
+    if not keys:
+        return {}
+    query = {"hour": {"$gte": since}, "process": {"$ne": besides}}
+    return await _sums(database, "usage_hourly", _own(keys, query), None)
+
+
+def _own(keys: Collection[str], query: Document) -> Pipeline:
     """Return what adds up the hours of processes."""
-    match: Document = {"key": {"$in": list(keys)}}
-    if besides is not None:
-        match["process"] = {"$ne": besides}
-    if hours:
-        match["hour"] = hours
-    return [{"$match": match}, {"$group": {"_id": "$key", "cost": {"$sum": "$cost"}}}]
-
-
-def _merged(since: datetime | None, until: datetime | None) -> Iterator[Document]:
-    """Yield which merged roll-ups are read: days as long as they go, but for a range of late."""
-    if since is not None:
-        yield {"grain": "hour", "start": _within(since, until)}
-    elif until is not None:
-        yield {"grain": "day", "start": _within(None, midnight(until))}
-        yield {"grain": "hour", "start": _within(midnight(until), until)}
-    else:
-        yield {"grain": "day"}
-
-
-def _rows(keys: Mapping[str, str], query: Document) -> Pipeline:
-    """Return what adds up rows of merged roll-ups."""
-    accounts = sorted(set(keys.values()))
-    whose = accounts[0] if len(accounts) == 1 else {"$in": accounts}
     return [
-        {"$match": {"account": whose, "by": "key", **query}},
+        {"$match": {"key": {"$in": list(keys)}, **query}},
+        {"$group": {"_id": "$key", "cost": {"$sum": "$cost"}}},
+    ]
+
+
+def _merged(until: datetime | None) -> Iterator[Document]:
+    """Yield which merged roll-ups are read: days, and the hours of the last one."""
+    if until is None:
+        yield {"grain": "day"}
+        return
+    yield {"grain": "day", "start": {"$lt": midnight(until)}}
+    yield {"grain": "hour", "start": {"$gte": midnight(until), "$lt": until}}
+
+
+def _rows(keys: Collection[str], query: Document) -> Pipeline:
+    """Return what adds up rows of merged roll-ups."""
+    return [
+        {"$match": query},
         {"$unwind": "$rows"},
         {"$match": {"rows.value": {"$in": list(keys)}}},
         {"$group": {"_id": "$rows.value", "cost": {"$sum": "$rows.cost"}}},
     ]
 
 
-def _within(since: datetime | None, until: datetime | None) -> Document:
-    return ({"$gte": since} if since else {}) | ({"$lt": until} if until else {})
+async def _sums(
+    database: Database, collection: str, pipeline: Pipeline, session: Session | None
+) -> dict[str, Nano]:
+    found = database[collection].aggregate(pipeline, session=session)
+    return {document["_id"]: int(document["cost"]) async for document in found}

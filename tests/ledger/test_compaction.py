@@ -20,7 +20,7 @@ from ezkielyna.storage.driver import Session
 from ezkielyna.storage.merged import Merged
 from ezkielyna.storage.rollups import cells
 from ezkielyna.storage.schema import OLD_DAYS, VERSION, prepare
-from ezkielyna.storage.spent import spent_by_key
+from ezkielyna.storage.spent import spent_by_key, spent_lately
 from ezkielyna.storage.usage import DIMENSIONS, Dimension, Sums
 from ezkielyna.testing.history import ended, settled
 
@@ -165,22 +165,24 @@ async def test_spending_of_keys_is_the_same_merged_and_not(database: Database) -
     records = requests(60, 4)
     await settled(database, records[:30], "p1")
     await settled(database, records[30:], "p2")
-    keys = {"key_1": "ann", "key_2": "ann", "key_3": "bob"}
+    keys = ["key_1", "key_2", "key_3"]
     edge = BEGIN + DAY + HOUR
 
-    def spent(since: datetime, until: datetime) -> Counter[str]:
+    def spent(some: list[UsageRecord], since: datetime, until: datetime) -> Counter[str]:
         found: Counter[str] = Counter()
-        for record in records:
+        for record in some:
             if since <= datetime.fromtimestamp(record.started_at, UTC) < until:
                 found[record.key] += record.bill.cost
         return found
 
     for before in (BEGIN, BEGIN + DAY, edge, LATER):
         await compact(database, before)
-        assert await spent_by_key(database, keys) == spent(BEGIN, LATER)
-        assert await spent_by_key(database, keys, until=edge) == spent(BEGIN, edge)
-        assert await spent_by_key(database, keys, since=edge) == spent(edge, LATER)
-    assert await spent_by_key(database, {}) == {}
+        assert await spent_by_key(database, "ann", keys) == spent(records, BEGIN, LATER)
+        assert await spent_by_key(database, "ann", keys, until=edge) == spent(records, BEGIN, edge)
+        lately = await spent_lately(database, keys, besides="p1", since=edge)
+        assert lately == (spent(records[30:], edge, LATER) if before <= edge else {})
+    assert await spent_by_key(database, "bob", ["key_3"]) == {}
+    assert await spent_by_key(database, "ann", []) == {}
 
 
 async def test_roll_ups_of_older_versions_are_read_and_merged_again(database: Database) -> None:

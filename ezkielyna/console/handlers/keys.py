@@ -103,7 +103,7 @@ class Keys(AccountPage):
             "keys.html",
             title="API keys",
             keys=records,
-            spent=await self.console.keys.spent({record.id: record.account for record in records}),
+            spent=await self.console.keys.spent(self.account.id, [record.id for record in records]),
             now=datetime.now(UTC),
             total=total,
             pages=max(1, -(-total // PAGE)),
