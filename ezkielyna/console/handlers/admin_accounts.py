@@ -81,7 +81,7 @@ class AdminAccount(OperatorPage):
             now=now,
             spending=await spending(database, one.id, now),
             keys=keys,
-            spent=await self.console.keys.spent({key.id: one.id for key in keys}),
+            spent=await self.console.keys.spent(one.id, [key.id for key in keys]),
             entries=await ledger.page(database, one.id, RECENT),
             steps=await trail.read(database, one.id, limit=RECENT),
         )
