@@ -12,7 +12,7 @@ from ezkielyna.storage.database import Database
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 FIRST_SPAN = timedelta(minutes=2)
-GROWTH = 5
+GROWTH = 3
 """By how much the next span is longer than one in which there was nothing."""
 
 

@@ -41,4 +41,4 @@ async def test_few_questions_find_what_is_near_and_what_is_not(database: Databas
     assert database.commands.count("find") <= 3
     database.commands.clear()
     assert await page(database, "nobody", MONTH, 50) == []
-    assert database.commands.count("find") <= 8
+    assert database.commands.count("find") <= 10
