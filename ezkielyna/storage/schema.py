@@ -261,9 +261,15 @@ async def _shape(database: Database, name: str, shape: _Shape, exists: bool) -> 
 
 async def _retire(database: Database, name: str, retired: frozenset[str]) -> None:
     """Drop indexes that nothing searches any more: each costs every document that is written."""
-    if not retired:
-        return
+    for index in retired & (await _indexes(database, name) if retired else set()):
+        try:
+            await database.command({"dropIndexes": name, "index": index})
+        except StorageError:
+            # Another process may have been first; then it is gone now.
+            if index in await _indexes(database, name):
+                raise
+
+
+async def _indexes(database: Database, name: str) -> set[str]:
     answer = await database.command({"listIndexes": name})
-    for index in answer["cursor"]["firstBatch"]:
-        if index["name"] in retired:
-            await database.command({"dropIndexes": name, "index": index["name"]})
+    return {index["name"] for index in answer["cursor"]["firstBatch"]}

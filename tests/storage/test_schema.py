@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +56,7 @@ async def test_an_older_version_is_brought_up_to_date(database: Database) -> Non
 async def test_an_index_that_nothing_searches_any_more_is_dropped(database: Database) -> None:
     await database["usage"].create_indexes([IndexModel([("batch", ASCENDING)])])
     await database["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION - 1}})
-    await prepare(database)
+    await asyncio.gather(prepare(database), prepare(database))
     answer = await database.command({"listIndexes": "usage"})
     names = {index["name"] for index in answer["cursor"]["firstBatch"]}
     assert "batch_1" not in names
