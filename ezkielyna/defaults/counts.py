@@ -49,6 +49,12 @@ class Quota:
         self.slots = max(1, limits.concurrency // workers) if limits.concurrency else NO_SLOTS
 
 
+Left: TypeAlias = "tuple[Quota | None, int, int]"
+"""A limit, what is left under it, below zero for nothing, and the moment when it is whole again.
+
+None: there is no limit; what is said of it does not matter, but that the moment is now.
+"""
+
 FORGOTTEN = Quota(NO_LIMITS, 1)
 """The quota of counts that were forgotten: whoever still has them looks for new ones."""
 
@@ -108,14 +114,16 @@ class Counts:
             waits.append((SLOT_RETRY, f"{limits.concurrency} requests at once"))
         return max(waits)
 
-    def requests_left(self, now: int) -> int:
+    def requests_left(self, now: int) -> Left:
         """Return how many requests pass at once, where there is a limit of them."""
-        earliest = now - self.quota.burst
-        return (now - max(self.free_at, earliest)) // self.quota.interval + 1
+        quota = self.quota
+        whole = max(now, self.free_at + quota.burst)
+        return quota, (now + quota.burst - whole) // quota.interval + 1, whole
 
-    def tokens_left(self) -> int:
+    def tokens_left(self, now: int) -> Left:
         """Return how many tokens are left since the last turn, where there is a limit of them."""
-        return max(0, self.quota.tpm - self.minute.used)
+        quota, minute = self.quota, self.minute
+        return quota, quota.tpm - minute.used, minute.whole() * MINUTE_SLOT if minute.used else now
 
     def idle(self, now: int) -> bool:
         """True when forgetting this changes nothing. Turns it."""
@@ -131,33 +139,28 @@ class Counts:
         self.free_at = now + min(used * quota.interval, quota.burst + quota.interval) - quota.burst
 
 
-def left_of(requests: Counts | None, tokens: Counts | None, now: int) -> Standing:
-    """Return what is left by the counts that leave fewest requests and tokens; None: no limit."""
-    limit_requests = remaining_requests = limit_tokens = remaining_tokens = None
-    requests_s = tokens_s = 0.0
-    if requests is not None:
-        quota = requests.quota
-        limit_requests = quota.limits.rpm
-        ahead = requests.free_at + quota.burst - now
-        if ahead < 0:
-            ahead = 0
-        remaining_requests = (quota.burst - ahead) // quota.interval + 1
-        requests_s = ahead / SECOND
-    if tokens is not None:
-        quota, minute = tokens.quota, tokens.minute
-        limit_tokens, used = quota.limits.tpm, minute.used
-        remaining_tokens = quota.tpm - used if used < quota.tpm else 0
-        if used:
-            tokens_s = ((minute.entries[-1][0] + SLOTS + 1) * MINUTE_SLOT - now) / SECOND
+def standing_of(
+    requests: Quota | None,
+    requests_left: int,
+    requests_whole: int,
+    tokens: Quota | None,
+    tokens_left: int,
+    tokens_whole: int,
+    now: int,
+) -> Standing:
+    """Return what is left under the limits that leave fewest requests and tokens.
+
+    It is two of `Left`, one after the other: a tuple of each is dear where requests are counted.
+    """
     # As `Standing(…)`, which costs twice as much as all the sums of a limit.
     return tuple.__new__(
         Standing,
         (
-            limit_requests,
-            remaining_requests,
-            requests_s,
-            limit_tokens,
-            remaining_tokens,
-            tokens_s,
+            None if requests is None else requests.limits.rpm,
+            None if requests is None else requests_left if requests_left > 0 else 0,
+            (requests_whole - now) / SECOND,
+            None if tokens is None else tokens.limits.tpm,
+            None if tokens is None else tokens_left if tokens_left > 0 else 0,
+            (tokens_whole - now) / SECOND,
         ),
     )

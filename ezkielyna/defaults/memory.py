@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from ezkielyna.contract.context import Account, Key, Plan, RequestContext
 from ezkielyna.contract.errors import RateLimited
@@ -27,8 +28,9 @@ from ezkielyna.defaults.counts import (
     NO_SLOTS,
     Counts,
     Entry,
+    Left,
     Quota,
-    left_of,
+    standing_of,
 )
 
 MILLISECOND = 1_000_000
@@ -48,12 +50,17 @@ FEW = 9
 class Under:
     """What requests with one key to one model count against, as long as these stay the same."""
 
-    __slots__ = ("account", "counted", "key", "plan", "scopes")
+    __slots__ = ("account", "counted", "key", "plan", "scopes", "slot")
 
     def __init__(self, ctx: RequestContext) -> None:
         self.account, self.key, self.plan = ctx.account, ctx.key, ctx.plan
         self.scopes: list[Scope] = scopes(ctx.plan, ctx.account, ctx.key, ctx.model)
         self.counted: list[tuple[Counts, Quota]] = []
+        self.slot = -1
+
+    def holds(self) -> bool:
+        """False once a request under other limits has changed the counts, or forgotten them."""
+        return all(counts.quota is quota for counts, quota in self.counted)
 
 
 class MemoryLimiter(RateLimiter):
@@ -83,20 +90,21 @@ class MemoryLimiter(RateLimiter):
         tokens = ctx.input_estimate + (output if output < FIRST_OUTPUT else FIRST_OUTPUT)
         now = self._clock()
         slot = now // MINUTE_SLOT
+        if under.slot != slot:
+            self._turn(under, slot)
         for counts, quota in under.counted:
-            if counts.quota is not quota:  # a request under other limits changed or forgot them
+            tpm, used = quota.tpm, counts.minute.used
+            if (
+                now < counts.free_at
+                or counts.running >= quota.slots
+                or (used and used + tokens > tpm > 0)
+                or (quota.tpd and (used := counts.day.used) and used + tokens > quota.tpd)
+                or counts.quota is not quota
+            ):
+                if under.holds():
+                    raise _refusal(under, now, tokens)
                 self._look_up(under, now)
                 return await self.admit(ctx)
-            if counts.slot != slot:
-                counts.turn(slot)
-                self._counts.move_to_end(counts.id)
-            if now < counts.free_at or counts.running >= quota.slots:
-                raise _refusal(under, now, tokens)
-            tpm = quota.tpm
-            if tpm and (used := counts.minute.used) and used + tokens > tpm:
-                raise _refusal(under, now, tokens)
-            if quota.tpd and (used := counts.day.used) and used + tokens > quota.tpd:
-                raise _refusal(under, now, tokens)
         return MemoryPermit(self._clock, under.counted, tokens, now, slot)
 
     def standing(self, account: Account, key: Key, plan: Plan) -> Standing:
@@ -120,9 +128,18 @@ class MemoryLimiter(RateLimiter):
         self._look_up(under, self._clock())
         return under
 
+    def _turn(self, under: Under, slot: int) -> None:
+        """Go on in another slot of the minute; who does so is not idle. The forgotten stay so."""
+        under.slot = slot
+        for counts, _ in under.counted:
+            if counts.slot != slot and counts.quota is not FORGOTTEN:
+                counts.turn(slot)
+                self._counts.move_to_end(counts.id)
+
     def _look_up(self, under: Under, now: int) -> None:
         """Find the counts of every scope, and have them counted under its limits."""
         found = [(scope.id, self._quota(scope.limits)) for scope in under.scopes]
+        under.slot = -1
         under.counted = [(self._of(id_, quota, now), quota) for id_, quota in found]
 
     def _of(self, id_: str, quota: Quota, now: int) -> Counts:
@@ -179,9 +196,10 @@ class MemoryPermit(Permit):
         self._clock = clock
         self._charged = tokens
         held: list[tuple[Counts, Entry, Entry]] = []
-        self._held = held
+        self._held: Sequence[tuple[Counts, Entry, Entry]] = held
         fewest = least = NO_SLOTS
         requests = used_up = None
+        requests_whole = minute_whole = now
         for counts, quota in counted:
             counts.running += 1
             interval = quota.interval
@@ -190,32 +208,34 @@ class MemoryPermit(Permit):
                 counts.free_at = free_at = (free_at if free_at > earliest else earliest) + interval
                 left = (now - free_at) // interval
                 if left < fewest:
-                    fewest, requests = left, counts
+                    fewest, requests, requests_whole = left, quota, free_at + quota.burst
             minute = day = None
             tpm = quota.tpm
             if tpm:
                 window, minute = counts.minute, counts.entry
                 if minute is None:
-                    minute = counts.entry = window.add(slot, tokens)
-                else:
-                    minute[1] += tokens
-                    window.used += tokens
-                left = tpm - window.used
+                    minute = counts.entry = window.add(slot, 0)
+                minute[1] += tokens
+                window.used = used = window.used + tokens
+                left = tpm - used
                 if left < least:
-                    least, used_up = left, counts
+                    least, used_up = left, quota
+                    if used:
+                        minute_whole = (slot + SLOTS + 1) * MINUTE_SLOT
             if quota.tpd:
                 day = counts.day.add(slot // DAY_SLOTS, tokens)
             held.append((counts, minute, day))
-        self.standing = left_of(requests, used_up, now)
+        self.standing = standing_of(
+            requests, fewest + 1, requests_whole, used_up, least, minute_whole, now
+        )
 
     async def close(self, usage: Usage | None) -> None:
         """Return all slots; charge what was used instead of the estimate."""
-        held, self._held = self._held, []
+        held, self._held = self._held, ()
         more = (0 if usage is None else usage.total) - self._charged
         now = self._clock() if more > 0 and held else 0
         for counts, minute, day in held:
             counts.running -= 1
-            assert counts.running >= 0
             if more > 0 or day is not None:
                 counts.correct(now, minute, day, more)
             elif minute is not None and minute[0] >= counts.slot - SLOTS:
@@ -244,8 +264,10 @@ def _refusal(under: Under, now: int, tokens: int) -> RateLimited:
 
 def _standing(counted: list[Counts], now: int) -> Standing:
     """Return what is left under all of these."""
-    limited = [counts for counts in counted if counts.quota.interval]
-    requests = min(limited, key=lambda counts: counts.requests_left(now), default=None)
-    limited = [counts for counts in counted if counts.quota.tpm]
-    tokens = min(limited, key=Counts.tokens_left, default=None)
-    return left_of(requests, tokens, now)
+    requests = [counts.requests_left(now) for counts in counted if counts.quota.interval]
+    tokens = [counts.tokens_left(now) for counts in counted if counts.quota.tpm]
+    return standing_of(*_tightest(requests, now), *_tightest(tokens, now), now)
+
+
+def _tightest(lefts: list[Left], now: int) -> Left:
+    return min(lefts, key=itemgetter(1), default=(None, 0, now))

@@ -11,7 +11,7 @@ from ezkielyna.contract.context import Plan
 from ezkielyna.contract.errors import RateLimited
 from ezkielyna.contract.limiter import Standing
 from ezkielyna.defaults import memory
-from ezkielyna.testing.limits import SECOND, Bench, close
+from ezkielyna.testing.limits import SECOND, Bench, at_once, close
 
 
 def test_a_burst_is_a_sixth_of_the_limit_then_an_even_pace() -> None:
@@ -263,6 +263,19 @@ def test_forgetting_what_is_whole_changes_nothing() -> None:
     bench.admit(account="c")
     assert "b" not in bench.limiter._counts or "a" in bench.limiter._counts
     bench.admit(account="b")
+
+
+def test_who_was_forgotten_is_counted_from_the_next_request_on() -> None:
+    bench = Bench(Plan("p", rpm=6, tpm=1000))
+    same = bench.context(100, account="late", key="its")
+    close(at_once(bench.limiter.admit(same)), used=100)
+    bench.wait(120)
+    for number in range(2 * memory.FEW):
+        close(bench.admit(account=f"acc_{number}"))
+    assert "late" not in bench.limiter._counts
+    close(at_once(bench.limiter.admit(same)), used=100)
+    assert bench.standing(account="late").remaining_tokens == 900
+    bench.refuse(account="late")
 
 
 async def test_admitting_never_waits() -> None:
