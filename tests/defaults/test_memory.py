@@ -273,6 +273,7 @@ def test_who_was_forgotten_is_counted_from_the_next_request_on() -> None:
     for number in range(2 * memory.FEW):
         close(bench.admit(account=f"acc_{number}"))
     assert "late" not in bench.limiter._counts
+    bench.wait(5)
     close(at_once(bench.limiter.admit(same)), used=100)
     assert bench.standing(account="late").remaining_tokens == 900
     bench.refuse(account="late")
