@@ -71,7 +71,9 @@ def encoded(document: Json, body: bytes = b"") -> bytes:
     try:
         written = orjson.dumps(document, default=gap)
     except orjson.JSONEncodeError as error:
-        raise InvalidRequest(f"The request is no JSON that can be passed on: {error}.") from None
+        raise InvalidRequest(
+            f"The request is no JSON that can be passed on, or nested too deep: {error}."
+        ) from None
     if not quoted:
         return written
     before, *parts = written.split(_GAP)

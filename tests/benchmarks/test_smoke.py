@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -70,9 +71,11 @@ async def test_a_paced_stream_ends_with_its_last_chunk(serving: Serving) -> None
 
 async def test_a_steady_rate_is_kept(serving: Serving) -> None:
     async with serving() as url:
+        began = time.monotonic()
         seen = await steady(a_run(url, "bench-burst-16"), 200, 0.2, 0.02)
+        took_s = time.monotonic() - began
     assert seen["errors"] == 0
-    assert 0 < seen["requests"] <= 300  # 40 expected; a busy machine catches up afterwards
+    assert 0 < seen["requests"] <= 200 * took_s  # 40 expected; a busy machine catches up afterwards
     assert seen["first_byte_ms"]["p50"] > 0
 
 

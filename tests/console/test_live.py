@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given
@@ -101,8 +100,8 @@ async def test_events_are_coalesced(gateways: Gateways) -> None:
                 seen += [row["id"] for row in event["finished"]]
             ids = await writing
     assert sorted(seen) == ids
-    gaps = [after - before for before, after in pairwise(times)]
-    assert all(gap > EVENT_S * 0.8 for gap in gaps), gaps
+    # On a busy machine one event comes late, and the next sooner after it.
+    assert len(times) <= (times[-1] - times[0]) / EVENT_S + 2, times
 
 
 async def test_open_streams_are_counted(gateways: Gateways) -> None:
