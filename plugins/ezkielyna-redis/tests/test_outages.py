@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any
 
 import pytest
 
 from ezkielyna import Limits, Plan, RateLimited, Usage
+from ezkielyna.testing.limits import at_once
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna_redis import breaker, link, remote
 
@@ -87,12 +89,14 @@ async def test_a_killed_redis_is_missed_by_nobody(
     limiter, ctx = await limiters(), context(Plan("p", rpm=60_000, concurrency=100))
     assert limiter.degradation is None
     redis_server.kill()
-    answers = await ask(limiter, ctx, 200, 0.005)
+    answers = await ask(limiter, ctx, 5)
     assert all(admitted for _, admitted, _ in answers)
-    assert max(took for *_, took in answers) < 0.06
+    await until(lambda: remote_link(limiter) is None)
+    while limiter.degradation is None:
+        alone_s(limiter, ctx)
+        await asyncio.sleep(0.005)
     assert limiter.degradation.startswith("Redis is away")
-    late = sorted(took for *_, took in answers[20:])
-    assert late[len(late) // 2] < 0.001
+    assert median([alone_s(limiter, ctx) for _ in range(100)]) < 0.001
     redis_server.start()
     assert await until(lambda: limiter.degradation is None) < 1.0
     await ask(limiter, ctx, 3)
@@ -101,22 +105,52 @@ async def test_a_killed_redis_is_missed_by_nobody(
     assert words == ["is", "answers"]
 
 
-async def test_a_stopped_redis_costs_fifty_milliseconds_once(
-    limiters: Any, context: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+async def added_s(limiter: Any, ctx: Any) -> float:
+    """Return how long a request waited, less what its loop was late by.
+
+    A timer beside it says so: on a busy machine both are late.
+    """
+    fired: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    began = time.perf_counter()
+    fired.get_loop().call_later(link.LIMIT_S, lambda: fired.set_result(time.perf_counter()))
+    permit = await limiter.admit(ctx)
+    took = time.perf_counter() - began
+    await permit.close(Usage(input=1))
+    return took - (await fired - began - link.LIMIT_S)
+
+
+def alone_s(limiter: Any, ctx: Any) -> float:
+    """Return the CPU time of a request that waits for nothing."""
+    began = time.thread_time()
+    permit = at_once(limiter.admit(ctx))
+    took = time.thread_time() - began
+    at_once(permit.close(Usage(input=1)))
+    return took
+
+
+@pytest.mark.parametrize("requests", [1, 10])
+async def test_a_stopped_redis_adds_sixty_milliseconds_once_and_then_not_one(
+    limiters: Any,
+    context: Any,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    requests: int,
 ) -> None:
     monkeypatch.setattr(remote, "CONNECT_S", 0.3)
     limiter, ctx = await limiters(), context(Plan("p", rpm=60_000))
-    await ask(limiter, ctx, 3)
-    redis_server.freeze()
-    answers = await ask(limiter, ctx, 150, 0.004)
-    assert all(admitted for _, admitted, _ in answers)
-    waited = [took for *_, took in answers if took > 0.02]
-    assert 1 <= len(waited) <= breaker.FAILURES
-    assert max(waited) < 0.1
-    assert limiter.degradation
-    redis_server.thaw()
-    await until(lambda: limiter.degradation is None)
-    assert all(admitted for _, admitted, _ in await ask(limiter, ctx, 5))
+    longest = []
+    for _ in range(3):  # what else the machine does can only add: the least of three
+        await ask(limiter, ctx, 3)
+        redis_server.freeze()
+        added = await asyncio.gather(*(added_s(limiter, ctx) for _ in range(requests)))
+        longest.append(max(added))
+        while limiter.degradation is None:
+            alone_s(limiter, ctx)
+            await asyncio.sleep(0.004)
+        assert median([alone_s(limiter, ctx) for _ in range(100)]) < 0.001
+        redis_server.thaw()
+        await until(lambda: limiter.degradation is None)
+    assert 0.04 < min(longest) < 0.06, longest
 
 
 async def test_a_slow_redis_is_an_absent_one(
