@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
-from itertools import count
 
 import pytest
 
-from ezkielyna.console import application
 from ezkielyna.storage import tickets as ticket_store
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.credentials import Credentials
@@ -19,18 +15,9 @@ from ezkielyna.storage.passwords import hashed
 from ezkielyna.storage.trail import read
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.visitor import Answer, Visitor, logged_in
-from ezkielyna.throttle import SIGN_INS, Attempts, Patience, Rules
 
 PASSWORD = "correct horse battery"
 NEW = "another long password"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def with_password(gateway: RunningGateway) -> Visitor:
@@ -38,11 +25,8 @@ async def with_password(gateway: RunningGateway) -> Visitor:
     return Visitor(gateway.url)
 
 
-async def log_in(visitor: Visitor, email: str, password: str, address: str = "") -> Answer:
-    """Log in; through a proxy that says so from `address`."""
-    headers = {"X_Forwarded_For": address} if address else {}
-    fields = {"email": email, "password": password}
-    return await visitor.post("/login", fields, page="/login", **headers)
+async def log_in(visitor: Visitor, email: str, password: str) -> Answer:
+    return await visitor.post("/login", {"email": email, "password": password}, page="/login")
 
 
 async def ask_for_reset(gateway: RunningGateway, email: str) -> Answer:
@@ -76,106 +60,6 @@ async def test_an_unknown_address_takes_as_long(gateways: Gateways) -> None:
         known, unknown = (sorted(times)[3] for times in took.values())
         assert unknown > known / 2
         assert known > unknown / 2
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of whoever counts attempts; it stands until the test moves it."""
-    clock = Clock()
-    monkeypatch.setattr(application, "Attempts", partial(Attempts, clock=clock))
-    return clock
-
-
-async def slowed_down(guess: Callable[[int], Awaitable[Answer]], clock: Clock) -> int:
-    """Guess until three guesses had to wait; return how many were free.
-
-    Each wait is twice the one before, and Retry-After is neither too short nor too long.
-    """
-    numbers, free, waits = count(), 0, list[int]()
-    while (answer := await guess(next(numbers))).status == 422:
-        free += 1
-        assert free < 50, "nobody is slowed down"
-    while len(waits) < 3:
-        assert answer.status == 429
-        assert "Try again in" in answer.text
-        waits.append(int(answer.headers["retry-after"]))
-        clock.now += waits[-1] - 1
-        assert (await guess(next(numbers))).headers["retry-after"] == "1", (
-            "it need not wait so long"
-        )
-        clock.now += 1
-        assert (await guess(next(numbers))).status == 422, "it is told to come too early"
-        answer = await guess(next(numbers))
-    assert waits == [1, 2, 4]
-    return free
-
-
-async def test_guesses_at_an_account_are_slowed_down_wherever_they_come_from(
-    gateways: Gateways, clock: Clock
-) -> None:
-    tables = {"server": {"trusted_proxies": ["127.0.0.1"]}}
-    async with gateways(tables=tables) as gateway:
-        await with_password(gateway)
-        for email in (gateway.email, "nobody@example.com"):
-
-            async def guess(number: int, email: str = email) -> Answer:
-                return await log_in(
-                    Visitor(gateway.url), email, "wrong one", f"198.51.100.{number}"
-                )
-
-            assert await slowed_down(guess, clock) == SIGN_INS.account.free + 1
-        answer = await log_in(Visitor(gateway.url), "ann@example.com", "wrong", "198.51.100.0")
-        assert answer.status == 422, "another account has its own patience"
-
-
-async def test_guesses_from_an_address_are_slowed_down_whatever_they_try(
-    gateways: Gateways, clock: Clock
-) -> None:
-    async with gateways() as gateway:
-        visitor = await with_password(gateway)
-
-        async def guess(number: int) -> Answer:
-            return await log_in(Visitor(gateway.url), f"{number}@example.com", "wrong one")
-
-        assert await slowed_down(guess, clock) == SIGN_INS.address.free + 1
-        assert (await log_in(visitor, gateway.email, PASSWORD)).status == 429
-        answer = await log_in(visitor, gateway.email, PASSWORD, "198.51.100.1")
-        assert answer.status == 303, "another address has its own patience"
-
-
-async def test_who_is_no_trusted_proxy_cannot_name_another_address(
-    gateways: Gateways, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = 2
-    monkeypatch.setattr(application, "SIGN_INS", Rules(Patience(free, 30.0), SIGN_INS.account))
-    async with gateways(tables={"server": {"trusted_proxies": ["192.0.2.1"]}}) as gateway:
-        limited = 0
-        for number in range(free + 3):
-            answer = await log_in(
-                Visitor(gateway.url), f"{number}@example.com", "wrong", f"198.51.100.{number}"
-            )
-            limited += answer.status == 429
-        assert limited == 2
-
-
-@pytest.mark.parametrize("several", [False, True], ids=["of an account", "from an address"])
-async def test_asking_for_mails_is_slowed_down(
-    gateways: Gateways, clock: Clock, *, several: bool
-) -> None:
-    async with gateways() as gateway:
-        visitor = Visitor(gateway.url)
-        token = await visitor.token("/reset")
-        waits: list[int] = []
-        for number in range(40):
-            email = f"{number}@example.com" if several else "ann@example.com"
-            answer = await visitor.post("/reset", {"email": email}, token=token)
-            if answer.status == 429:
-                waits.append(int(answer.headers["retry-after"]))
-                assert "Try again in" in answer.text
-                if waits[-1] > 1:
-                    break
-                clock.now += waits[-1]
-        assert max(waits, default=0) > 1, "the delay does not grow"
 
 
 async def test_parallel_guesses_find_no_gap(gateways: Gateways) -> None:
