@@ -11,6 +11,7 @@ import pytest
 from ezkielyna.contract.errors import Overloaded
 from ezkielyna.gateway import guard
 from ezkielyna.gateway.guard import FEW, MIB, Guard, memory_share, resident_bytes
+from ezkielyna.storage.keyformat import generate
 from ezkielyna.testing.dialect import JSON, chat_answer
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.lab import Answer, Line, post
@@ -41,8 +42,9 @@ async def test_more_in_flight_than_may_be_are_refused_before_any_work(
         while len(upstream.requests) < 2:
             await asyncio.sleep(0.01)
         gateway.database.commands.clear()
-        for key in (gateway.key, "ez-garbage"):
+        for key in (gateway.key, generate(), "ez-garbage"):
             overloaded(await post(gateway.url, key, CHAT), "1")
+        assert "aggregate" not in gateway.database.commands, "not even the key is looked up"
         assert (await line.get("/healthz")).status == 200
         assert (await line.get("/readyz")).status == 200
         assert len(upstream.requests) == 2

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ezkielyna import Limits
+from ezkielyna import Limits, Standing
 from ezkielyna.testing.redis_server import RedisServer
 from ezkielyna_redis.counts import (
     DAY,
@@ -148,9 +148,11 @@ def test_lua_python_and_the_model_agree(
     quotas = [Quota(one, 1) for one in limits]
     models = [Model(one) for one in limits]
     now, running = START, list[tuple[str, int, int, list[list[int]]]]()
+    still: dict[str, Standing] = {}
     for number, (act, amount) in enumerate(steps):
         if act == "wait":
             now += amount
+            still.clear()
         elif act == "admit":
             id_ = f"i{number}"
             room = not [model for model in models if not model.has_room(now, amount)]
@@ -169,9 +171,15 @@ def test_lua_python_and_the_model_agree(
                 mine = counts.wait(now, quota, amount, quota.slots)
                 if not room and reply.limit // 4 == SCOPES.index(scope) and reply.limit % 4 != 3:
                     assert mine[0] >= reply.wait, "what is known here is never too hopeful"
-                left = standing_of([(counts, quota)], now).remaining_tokens
-                assert left == (max(0, model.limits.tpm - minute) if model.limits.tpm else None)
+                left = standing_of([(counts, quota)], now)
+                used = model.limits.tpm - minute if model.limits.tpm else None
+                assert left.remaining_tokens == (None if used is None else max(0, used))
+                before = still.setdefault(scope, left)
+                assert (left.remaining_tokens or 0) <= (before.remaining_tokens or 0)
+                assert (left.remaining_requests or 0) <= (before.remaining_requests or 0)
+                still[scope] = left
         elif running:
+            still.clear()
             id_, at, charged, uses = running.pop()
             for model, use in zip(models, uses, strict=True):
                 model.close(now, id_, use, amount - charged)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ezkielyna import Account, Key, Plan, RateLimited, Usage
+from ezkielyna import Account, Key, Limits, Plan, RateLimited, Usage
 from ezkielyna.testing.redis_server import RedisServer
-from ezkielyna_redis import link
+from ezkielyna_redis import link, remote
 
 HOLDER = Path(__file__).parent / "holder.py"
 SLOTS = "ezkielyna:{acc_1}:slots"
@@ -179,14 +179,51 @@ async def test_a_known_refusal_does_not_reach_redis(
     for _ in range(2):
         await refusals(limiter, context(plan, 10), 1)
 
-    def calls() -> int:
-        stats = redis_server.command("INFO", "commandstats").decode()
-        line = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
-        return int(line.split("calls=")[1].split(",")[0])
-
-    before = calls()
+    before = calls(redis_server)
     await refusals(limiter, context(plan, 10), 100)
-    assert calls() == before
+    assert calls(redis_server) == before
+
+
+def calls(server: RedisServer) -> int:
+    """Return how many scripts a server has run."""
+    stats = server.command("INFO", "commandstats").decode()
+    line = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
+    return int(line.split("calls=")[1].split(",")[0])
+
+
+async def test_three_limits_are_one_call_and_their_correction_another(
+    limiters: Any, context: Any, redis_server: RedisServer
+) -> None:
+    limits = Limits(rpm=600, tpm=60_000, tpd=90_000, concurrency=5)
+    plan = Plan("p", 600, 60_000, 90_000, 5, key=limits, model=(("*", limits),))
+    limiter = await limiters(hold_s=600)  # no heartbeat meanwhile
+    before = calls(redis_server)
+    for number in range(1, 11):
+        permit = await limiter.admit(context(plan, 100))
+        assert calls(redis_server) == before + 2 * number - 1
+        await permit.close(Usage(input=50))
+        async with asyncio.timeout(10):
+            while calls(redis_server) < before + 2 * number:
+                await asyncio.sleep(0.001)
+    held = await limiter.admit(context(plan, 100))
+    names = set(redis_server.command("KEYS", "*")) - {b"ezkielyna:{processes}"}
+    assert len(names) == 2 * 3
+    assert all(name.startswith(b"ezkielyna:{acc_1}:") for name in names), "of one hash slot"
+    await held.close(None)
+
+
+async def test_the_time_is_rediss(
+    limiters: Any, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx, wrong = context(Plan("p", tpm=1000), 100), time.time_ns() + 3600 * 10**9
+    one = await limiters()
+    monkeypatch.setattr(remote.time, "time_ns", lambda: wrong)
+    other = await limiters()
+    lefts = [(await limiter.admit(ctx)).standing for limiter in (one, other) * 5]
+    assert [left.remaining_tokens for left in lefts] == [*range(900, -1, -100)]
+    assert all(0 < left.reset_tokens_s <= 61 for left in lefts)
+    for limiter in (one, other):
+        await refusals(limiter, ctx, 1)
 
 
 async def refusals(limiter: Any, ctx: Any, count: int) -> None:
