@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ezkielyna.contract.errors import InvalidRequest
 from ezkielyna.ledger.periods import DAY, UNITS, Period, Unit, hour, midnight, period, tomorrow
 from ezkielyna.ledger.series import METRICS, Metric
 from ezkielyna.storage.usage import DIMENSIONS, Dimension
+
+if TYPE_CHECKING:
+    from ezkielyna.console.page import Page
 
 RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "12m": 365}
 """Presets, in days; the first one is in hours up to now."""
@@ -104,6 +107,17 @@ class Asked:
         }
         usual = {"range": DEFAULT_RANGE, "metric": "cost", "group": "model", "sort": "cost"}
         return {name: text for name, text in words.items() if text and text != usual.get(name)}
+
+
+def in_range(page: Page, asked: Asked, now: datetime) -> tuple[Asked, Period]:
+    """Return what is asked for, and its range; the usual one where that is none, and say so."""
+    try:
+        return asked, asked.period(now)
+    except InvalidRequest as error:
+        page.errors[error.param or "first"] = error.message
+        page.set_status(400)
+        usual = Asked(metric=asked.metric, group=asked.group)
+        return usual, usual.period(now)
 
 
 def days_of(period: Period) -> tuple[str, str]:

@@ -7,6 +7,7 @@ Usage documents are never read.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,18 +50,31 @@ async def totals(database: Database, by: Dimension, since: datetime, until: date
 
     `since` and `until` are midnights in UTC. Raises StorageError.
     """
+    return (await totals_by(database, (by,), since, until))[by]
+
+
+async def totals_by(
+    database: Database, dimensions: Collection[Dimension], since: datetime, until: datetime
+) -> dict[Dimension, list[Cell]]:
+    """Return the same by several dimensions, of one moment: their sums are equal."""
+
+    async def read(session: Session) -> dict[Dimension, list[Cell]]:
+        return {by: await _cells(database, by, since, until, session) for by in dimensions}
+
+    return await database.transaction(read)
+
+
+async def _cells(
+    database: Database, by: Dimension, since: datetime, until: datetime, session: Session
+) -> list[Cell]:
     days: list[Document] = [
         *_rows(by, since, until),
         {"$group": {"_id": {"at": "$start", "value": "$rows.value"}, **_added("rows.")}},
     ]
     hours = _hours(_between(since, until), "$hour", f"${by}")
-
-    async def read(session: Session) -> list[Cell]:
-        found = await _read(database, COLLECTION, days, session)
-        found += await _read(database, "usage_hourly", hours, session)
-        return [Cell(one["_id"]["at"], one["_id"].get("value", "ok"), _sums(one)) for one in found]
-
-    return await database.transaction(read)
+    found = await _read(database, COLLECTION, days, session)
+    found += await _read(database, "usage_hourly", hours, session)
+    return [Cell(one["_id"]["at"], one["_id"].get("value", "ok"), _sums(one)) for one in found]
 
 
 async def spenders(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from tornado.web import HTTPError
 
-from ezkielyna.console.asked import DEFAULT_RANGE, RANGE_NAMES, Asked, days_of
+from ezkielyna.console.asked import DEFAULT_RANGE, RANGE_NAMES, Asked, days_of, in_range
 from ezkielyna.console.charts.chart import figure
 from ezkielyna.console.charts.sample import sample
 from ezkielyna.console.charts.table import table
@@ -28,11 +28,9 @@ from ezkielyna.console.handlers.overview import FOLDED, Step
 from ezkielyna.console.margins import earned
 from ezkielyna.console.page import AccountPage
 from ezkielyna.console.topic import Entry, Topic
-from ezkielyna.contract.errors import InvalidRequest
 from ezkielyna.ledger.periods import Period
-from ezkielyna.ledger.series import Series, series, tokens
-from ezkielyna.storage.totals import spenders, totals, used
-from ezkielyna.storage.usage import Dimension
+from ezkielyna.ledger.series import series, tokens
+from ezkielyna.storage.totals import spenders, totals_by, used
 
 RANGES = {name: text for name, text in RANGE_NAMES.items() if name != "24h"}
 """The presets; whole days only, as roll-ups of all accounts are read by the day."""
@@ -65,9 +63,8 @@ class Admin(OperatorPage):
         now = datetime.now(UTC)
         asked, period = self._asked(now)
         database = self.console.database
-        found = by_model = await self._series("model", period)
-        if asked.group != "model":
-            found = await self._series(asked.group, period)
+        by = await totals_by(database, {asked.group, "model"}, period.since, period.until)
+        found, by_model = series(period, by[asked.group]), series(period, by["model"])
         view = View(found, asked.group, asked.metric, now, names=OUTCOME_NAMES, seller=True)
         if not found.lines:
             view = View(sample(period), "model", asked.metric, now, sample=True, seller=True)
@@ -106,18 +103,8 @@ class Admin(OperatorPage):
         if asked.group not in GROUPS:
             asked = replace(asked, group="model")
         asked = replace(asked, unit=None, log=False, cumulative=False, sort="cost")
-        try:
-            period = asked.period(now)
-        except InvalidRequest as error:
-            self.errors[error.param or "first"] = error.message
-            self.set_status(400)
-            asked = Asked(metric=asked.metric, group=asked.group)
-            period = asked.period(now)
+        asked, period = in_range(self, asked, now)
         return asked, replace(period, unit="day") if period.unit == "hour" else period
-
-    async def _series(self, by: Dimension, period: Period) -> Series:
-        cells = await totals(self.console.database, by, period.since, period.until)
-        return series(period, cells)
 
     async def _steps(self) -> Sequence[Step]:
         """Return the first steps of a new gateway; none once all are done."""

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from ezkielyna.console.asked import RANGE_NAMES, Asked, days_of
+from ezkielyna.console.asked import RANGE_NAMES, Asked, days_of, in_range
 from ezkielyna.console.charts.chart import figure
 from ezkielyna.console.charts.sample import sample
 from ezkielyna.console.charts.table import table
@@ -44,13 +44,7 @@ class Usage(AccountPage):
         """Show the view that the address asks for."""
         now = datetime.now(UTC)
         asked = Asked.of(lambda name: self.get_query_argument(name, ""), now)
-        try:
-            period = asked.period(now)
-        except InvalidRequest as error:
-            self.errors[error.param or "first"] = error.message
-            self.set_status(400)
-            asked = Asked(metric=asked.metric, group=asked.group)
-            period = asked.period(now)
+        asked, period = in_range(self, asked, now)
         database, account = self.console.database, self.account.id
         by = await usage_by(database, account, {asked.group, "model"}, period)
         found, names = by[asked.group], await value_names(self, asked.group)
