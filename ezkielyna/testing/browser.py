@@ -41,7 +41,7 @@ CHECKED: Mapping[int, Theme] = {375: "light", 1280: "dark"}
 """Accessibility is checked in each theme and each of these widths, not in every pair: it is what
 takes the time. Other widths are checked in both themes."""
 
-AXE = {"resultTypes": ["violations"]}
+AXE = "axe.run({resultTypes: ['violations']}).then(({violations}) => ({violations}))"
 SCREENSHOTS = "EZKIELYNA_SCREENSHOTS"
 """Name of a variable with a folder: `inspect` leaves pictures of all it sees there."""
 
@@ -149,26 +149,29 @@ class Browser:
                     assert await page.title(), f"{path} has no title"
                     if prepare is not None:
                         await prepare(page)
-                    # One load serves both themes: the style sheet alone knows which it is.
-                    for theme in themes:
-                        await page.emulate_media(color_scheme=theme)
-                        await self._look(page, path, widths, theme)
+                    await self._look(page, path, widths, themes)
             assert not complaints.found, complaints.found
 
         await self._do(work())
 
-    async def _look(self, page: Any, path: str, widths: Sequence[int], theme: Theme) -> None:
-        from axe_playwright_python.async_playwright import Axe
+    async def _look(
+        self, page: Any, path: str, widths: Sequence[int], themes: Sequence[Theme]
+    ) -> None:
+        """See a loaded page in every width and theme; both are the style sheet's matter alone."""
+        from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 
+        await page.evaluate(AXE_SCRIPT)
         for width in widths:
             await page.set_viewport_size({"width": width, "height": 900})
-            await _keep_picture(page, path, theme, width)
-            seen = await page.evaluate("document.documentElement.scrollWidth")
-            assert seen <= width, f"{path} is {seen} px wide on a screen of {width} px"
-            if CHECKED.get(width, theme) != theme:
-                continue
-            found = await Axe().run(page, options=AXE)
-            assert not found.response["violations"], f"{path} {theme}\n{found.generate_report()}"
+            for theme in themes:
+                await page.emulate_media(color_scheme=theme)
+                await _keep_picture(page, path, theme, width)
+                seen = await page.evaluate("document.documentElement.scrollWidth")
+                assert seen <= width, f"{path} is {seen} px wide on a screen of {width} px"
+                if CHECKED.get(width, theme) != theme:
+                    continue
+                found = AxeResults(await page.evaluate(AXE))
+                assert not found.violations_count, f"{path} {theme}\n{found.generate_report()}"
 
     @asynccontextmanager
     async def _page(
