@@ -138,6 +138,7 @@ class StreamRelay:
             self.ended.cancel()
             if self._call is not None:
                 self._call.abort()
+        self._call = None  # which knows this relay: no cycle stays behind
 
     def stop(self, error: GatewayError) -> None:
         """End the stream for a reason of ours."""

@@ -28,7 +28,8 @@ SLICE = 50
 """Usage documents that are made in one turn of the loop: about half a millisecond."""
 
 LONGEST_S = 0.3
-"""Batches that take longer are made smaller: a grant of money waits behind one at most."""
+"""Batches that take longer are made smaller, unless more than one waits behind them: a grant of
+money waits behind one at most."""
 
 LEAST_USAGES = 100
 """Smaller batches cost this process more for each usage than they save in waiting."""
@@ -144,11 +145,16 @@ class Settler:
         self._batch = None
 
     def _adapt(self, usages: int, seconds: float) -> None:
-        """Choose how many usages the next batch may have, by how long the last one took."""
-        if seconds > LONGEST_S:
-            self._most = max(LEAST_USAGES, min(self._most, usages) // 2)
-        elif usages >= self._most and seconds < LONGEST_S / 2:
+        """Choose how many usages the next batch may have, by how long the last one took.
+
+        Half of a batch's time is the same for few and for many: whoever falls behind gets larger
+        ones, however long they take, or would fall behind for ever.
+        """
+        behind = len(self._ended) > usages
+        if usages >= self._most and (behind or seconds < LONGEST_S / 2):
             self._most = min(MOST_USAGES, self._most * 2)
+        elif seconds > LONGEST_S and not behind:
+            self._most = max(LEAST_USAGES, min(self._most, usages) // 2)
 
     async def _documents(self, batch: _Batch) -> list[dict[str, Any]]:
         """Make the usage documents a few at a time: streams go on between them."""
