@@ -1,5 +1,6 @@
 """What every test here runs under."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -47,6 +48,12 @@ structlog.configure(
 # Databases and journals sync what they write. A run's files end with it, so they need no disk.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(IN_MEMORY):
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Show the garbage collector no more what collecting made, which lives as long as the run."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
