@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -136,8 +137,9 @@ class Price:
 
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
-        items = zip(BUCKETS, usage.numbers, self._in_order, strict=True)
-        return Bill.of(items, self.version)
+        numbers = usage.numbers
+        items = zip(BUCKETS, numbers, self._in_order, strict=True)
+        return Bill.of(compress(items, numbers), self.version)  # most buckets are empty
 
 
 _REFINES: dict[Bucket, Bucket] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -125,19 +126,14 @@ class RequestReader:
 
     def _read_headers(self) -> ReceivedHeaders:
         """Return what `on_header` kept, and count its bytes."""
-        seen: dict[bytes, bytes] = {}
-        repeated: dict[bytes, list[bytes]] = {}
-        size = len(self._url)
-        for name, value in self._headers:
-            size += len(name) + len(value) + 4
-            key = name.lower()
-            text = value.rstrip(b" \t")  # llhttp strips the left side only
-            if key in seen:
-                repeated.setdefault(key, [seen[key]]).append(text)
-                seen[key] = b"%b,%b" % (seen[key], text)
-            else:
-                seen[key] = text
-        self._head_bytes = size
+        headers = self._headers
+        named = sum(map(len, chain.from_iterable(headers)))
+        self._head_bytes = len(self._url) + named + 4 * len(headers)
+        # llhttp strips the left side of a value only.
+        seen = {name.lower(): value.rstrip(b" \t") for name, value in headers}
+        repeated = _repeated(headers) if len(seen) < len(headers) else {}
+        for name, values in repeated.items():
+            seen[name] = b",".join(values)
         return ReceivedHeaders(seen, repeated)
 
     def on_body(self, piece: bytes) -> None:
@@ -184,3 +180,11 @@ class RequestReader:
 
     def _too_large_body(self) -> RequestTooLarge:
         return RequestTooLarge(f"The body is larger than {self._limits.max_body} bytes.")
+
+
+def _repeated(headers: list[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
+    """Return the values of those headers that came more than once."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    return {name: each for name, each in values.items() if len(each) > 1}
