@@ -15,6 +15,7 @@ from ezkielyna.contract.errors import (
     RequestTooLarge,
 )
 from ezkielyna.wire.received import ReceivedHeaders
+from ezkielyna.wire.repeated_head import RepeatedHead
 from ezkielyna.wire.request_connection import RequestConnection
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _VERSIONS = frozenset({"1.0", "1.1"})
 _PROTOCOLS = {version: f"HTTP/{version}" for version in _VERSIONS}
 _UPGRADING = frozenset({b"upgrade", b"http2-settings"})
+
+TRIES = 4
+"""So many heads of a connection are kept in vain; with one that comes again they begin anew."""
 
 
 class RequestReader:
@@ -35,9 +39,11 @@ class RequestReader:
     __slots__ = (
         "_head_bytes",
         "_headers",
+        "_known",
         "_limits",
         "_parser",
         "_server",
+        "_tries",
         "_unfinished_bytes",
         "_url",
         "fault",
@@ -56,9 +62,40 @@ class RequestReader:
         self._head_bytes = 0
         self._unfinished_bytes = 0
         self._parser = HttpRequestParser(self)
+        self._known: RepeatedHead | None = None
+        self._tries = TRIES
 
     def feed(self, data: bytes) -> None:
-        """Parse one read; whole requests go to the server connection's queue."""
+        """Take one read; whole requests go to the server connection's queue."""
+        if self.in_head or self.incoming is not None or self.fault is not None:
+            self._parse(data)
+        elif self._known is None or not self._repeats(self._known, data):
+            queue = self._server.queue
+            queued = len(queue)
+            self._parse(data)
+            if self._tries and len(queue) == queued + 1 and queue[-1].complete:
+                self._remember(data, queue[-1])
+
+    def _repeats(self, known: RepeatedHead, data: bytes) -> bool:
+        """Take a whole request with the head that came before; False where it is none."""
+        body = known.body(data)
+        if body is None or len(body) > self._limits.max_body:
+            return False
+        headers = known.headers(len(body))
+        request = RequestConnection(self._server, known.line, headers)
+        request.keep_alive = request.complete = True
+        if body:
+            request.received = len(body)
+            request.pieces.append(body)
+        self._server.queue.append(request)
+        self._tries = TRIES
+        return True
+
+    def _remember(self, data: bytes, request: RequestConnection) -> None:
+        self._tries -= 1
+        self._known = RepeatedHead.of(data, request) if not self.in_head else None
+
+    def _parse(self, data: bytes) -> None:
         began_in_head = self.in_head
         try:
             self._parser.feed_data(data)
@@ -168,7 +205,7 @@ class RequestReader:
             elif name not in _UPGRADING:
                 lines.append(b"%b: %b" % (name, value))
         self._parser = HttpRequestParser(self)
-        self.feed(b"\r\n".join([*lines, b"", b""]) + rest)
+        self._parse(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def _refuse(self, error: GatewayError) -> None:
         self.fault = self.fault or error
