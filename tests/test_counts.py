@@ -31,8 +31,8 @@ from ezkielyna.testing.dialect import DONE, chat_answer, chunk, usage_chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LIMITS = {  # Python calls and calls into C
-    ("plain", "llhttp"): (228, 240),
-    ("plain", "tornado"): (545, 465),
+    ("plain", "llhttp"): (218, 229),
+    ("plain", "tornado"): (542, 462),
     ("chunk", "llhttp"): (14, 26),
     ("chunk", "tornado"): (32, 52),
 }
