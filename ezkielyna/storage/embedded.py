@@ -125,14 +125,21 @@ class _Starter:
                     await self._spawn()
 
     def _refuse_failure(self) -> None:
-        """Raise what our keeper left as its last word; one of an earlier run does not count."""
+        """Raise what our keeper left as its last word."""
         failure = _notice(self._data).get("error")
         if failure and self._spawned_at > 0:
             raise StorageError(failure)
 
+    def _forget_failure(self) -> None:
+        """Drop the last word of an earlier keeper: ours may take a while to begin."""
+        if "error" in _notice(self._data):
+            (self._data / "db.json").unlink(missing_ok=True)
+
     async def _spawn(self) -> None:
         if time.monotonic() - self._spawned_at < RESPAWN_S:
             return
+        if self._spawned_at < 0:
+            self._forget_failure()
         self._spawned_at = time.monotonic()
         await asyncio.to_thread(self._run)
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,20 @@ async def test_a_server_that_cannot_start_is_explained(tmp_path: Path) -> None:
         async with embedded_database(tmp_path):
             pass
     (tmp_path / "db").unlink()
+    async with embedded_database(tmp_path):
+        pass
+
+
+async def test_an_old_failure_is_not_taken_for_that_of_a_keeper_that_begins_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "db.json").write_text('{"error": "the embedded database did not start once"}')
+    run = embedded._Starter._run
+
+    def late(starter: embedded._Starter) -> None:
+        threading.Timer(0.5, run, (starter,)).start()
+
+    monkeypatch.setattr(embedded._Starter, "_run", late)
     async with embedded_database(tmp_path):
         pass
 
