@@ -148,8 +148,25 @@ class Holdings:
         while True:
             async with holding.lock:
                 await self._round(holding)
+            self._cover(holding)
             if not holding.waiting:
                 return
+
+    def _cover(self, holding: Holding) -> None:
+        """Serve those who came during a grant, in turn, while the lease covers them in full.
+
+        With a grant for each round of them, who comes during that one would wait for the next:
+        under a steady load every request would wait for a grant, however much the lease holds.
+        """
+        lease, waiting, now = holding.lease, holding.waiting, self._clock()
+        while waiting:
+            waiter = waiting[0]
+            if not waiter.future.done():
+                amount = lease.take_some(waiter.ask.most, waiter.ask.most, now)
+                if amount is None:
+                    return
+                waiter.future.set_result(amount)
+            waiting.popleft()
 
     async def _round(self, holding: Holding) -> None:
         asked = [waiter for waiter in holding.waiting if not waiter.future.done()]
