@@ -22,9 +22,11 @@ from benchmarks.processes import (
     pin,
     seconds_to_line,
     shown,
+    yielding,
 )
 
 _DATABASE = "secantus"  # in the command line of the embedded database
+_NICE = 10
 _EMAIL = "bench@example.com"
 _PATIENCE_S = 90.0
 _STARTS = 3
@@ -216,6 +218,7 @@ def ours(
         started.others = database
         for pid in database:
             pin(pid, stage.other_cores)
+            yielding(pid, _NICE)  # or load generator and upstream would wait for it
         one = Subject(
             name,
             f"http://127.0.0.1:{port}/v1",

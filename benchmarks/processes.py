@@ -164,6 +164,13 @@ def pin(pid: int, cores: Iterable[int]) -> None:
             os.sched_setaffinity(int(thread.name), wanted)
 
 
+def yielding(pid: int, by: int) -> None:
+    """Have every thread of a process yield to others where they want the same core (`nice`)."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), by)
+
+
 def cpu_s(pids: Iterable[int]) -> float:
     """Return the CPU time that the processes have used, in seconds; those gone count nothing."""
     total = 0.0
