@@ -40,11 +40,9 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from ezkielyna.app import App
+from benchmarks.inside import SECRET, served
 from ezkielyna.contract.money import nano
 from ezkielyna.ledger.periods import tomorrow
-from ezkielyna.plugins import load_plugins
-from ezkielyna.server import bound_socket, drain, limits, wire_refusal
 from ezkielyna.settings import load
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.compaction import compact
@@ -54,9 +52,7 @@ from ezkielyna.storage.embedded import EMBEDDED, open_storage
 from ezkielyna.storage.keys import Keys
 from ezkielyna.storage.merged import Merged
 from ezkielyna.storage.usage import COUNTS, Dimension, Hour, Sums
-from ezkielyna.wire.tornado_listener import listener
 
-SECRET = b"a benchmark's secret of 32 bytes"
 REQUESTS = 1_000_000
 DAYS = 30
 KEYS = 5
@@ -254,19 +250,12 @@ async def run(storage: str, documents: int, rounds: int) -> None:
             await fill(database, account.id, [record.id for record, _ in made], documents)
             print(f"filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
             cookie = await ConsoleSessions(database, SECRET).begin(account.id, agent="benchmark")
-            settings = load((), {}, options={"plugins": []})
-            app = App(settings, load_plugins(settings), database, data, SECRET)
-            await app.start()
-            server = listener("llhttp", app.router, limits(settings), refuse=wire_refusal)
-            sock = bound_socket("127.0.0.1", 0)
-            await server.start(sock)
-            await measure(sock.getsockname()[1], cookie, made[0][1], rounds, asked)
-            began = time.perf_counter()
-            await compact(database, datetime.now(UTC) + HOUR)
-            took = (time.perf_counter() - began) * 1000
-            print(f"merging {UNMERGED_HOURS} hours took {took:.0f} ms", file=sys.stderr)
-            await drain(app, server, 0.0)
-            await app.close()
+            async with served(load((), {}, options={"plugins": []}), database, data) as port:
+                await measure(port, cookie, made[0][1], rounds, asked)
+                began = time.perf_counter()
+                await compact(database, datetime.now(UTC) + HOUR)
+                took = (time.perf_counter() - began) * 1000
+                print(f"merging {UNMERGED_HOURS} hours took {took:.0f} ms", file=sys.stderr)
             if storage != EMBEDDED:
                 await database.drop()
 

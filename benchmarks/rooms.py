@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -28,20 +28,15 @@ from typing import Any
 import uvloop
 
 import ezkielyna
-from benchmarks.processes import free_port
-from ezkielyna.app import App
+from benchmarks.inside import SECRET, scripted_upstream, served
 from ezkielyna.contract.money import nano
-from ezkielyna.plugins import load_plugins
-from ezkielyna.server import bound_socket, drain, limits, wire_refusal
 from ezkielyna.settings import load
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.embedded import EMBEDDED, open_storage
 from ezkielyna.storage.keys import Keys
-from ezkielyna.wire.tornado_listener import listener
 
 HOUSE = Path(ezkielyna.__file__).parent
 PLUGINS = HOUSE.parent / "plugins"
-SECRET = b"a benchmark's secret of 32 bytes"
 MODEL = "bench-plain"
 CONNECTIONS = 8
 ENTRY = "ApiDelegate.finish"
@@ -115,48 +110,23 @@ def table(counted: Counted, requests: int, functions: int) -> str:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[int]:
-    """Run the scripted upstream as a process; return its port."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.upstream", "--port", str(port)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        await process.stdout.readline()
-        yield port
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-@asynccontextmanager
-async def gateway(upstream_port: int) -> AsyncIterator[tuple[str, str]]:
+async def gateway(upstream: str) -> AsyncIterator[tuple[str, str]]:
     """Serve one priced model on this event loop; return the address and a key."""
-    url = f"http://127.0.0.1:{upstream_port}/v1"
     tables = {
         "plugins": ["openai"],
-        "providers": {"lab": {"kind": "openai", "base_url": url, "api_key": "none"}},
+        "providers": {"lab": {"kind": "openai", "base_url": f"{upstream}/v1", "api_key": "none"}},
         "models": {MODEL: {"provider": "lab", **PRICED}},
         "plans": {"default": PLAN},
     }
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        database = await stack.enter_async_context(open_storage(EMBEDDED, "rooms", "motor", folder))
-        account = await Accounts(database).create(
-            "bench@example.com", "default", verified=True, credit=nano("100000")
-        )
-        _, key = await Keys(database, SECRET).create(account.id, name="rooms")
-        settings = load((), {}, options=tables)
-        app = App(settings, load_plugins(settings), database, folder, SECRET)
-        await app.start()
-        stack.push_async_callback(app.close)
-        server = listener("llhttp", app.router, limits(settings), refuse=wire_refusal)
-        stack.push_async_callback(drain, app, server, 0.0)
-        sock = bound_socket("127.0.0.1", 0)
-        await server.start(sock)
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}/v1", key
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        async with open_storage(EMBEDDED, "rooms", "motor", data) as database:
+            account = await Accounts(database).create(
+                "bench@example.com", "default", verified=True, credit=nano("100000")
+            )
+            _, key = await Keys(database, SECRET).create(account.id, name="rooms")
+            async with served(load((), {}, options=tables), database, data) as port:
+                yield f"http://127.0.0.1:{port}/v1", key
 
 
 async def load_for(seconds: float, url: str, key: str) -> dict[str, Any]:
@@ -173,7 +143,7 @@ async def load_for(seconds: float, url: str, key: str) -> dict[str, Any]:
 
 async def run(seconds: float, functions: int) -> None:
     """Count, and print."""
-    async with upstream() as port, gateway(port) as (url, key):
+    async with scripted_upstream() as upstream, gateway(upstream) as (url, key):
         await load_for(1.0, url, key)
         await asyncio.sleep(SETTLED_S)
         with Counted() as counted:

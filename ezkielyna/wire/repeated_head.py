@@ -64,8 +64,8 @@ class RepeatedHead:
         digits = data[len(before) : end]
         if end < 0 or not digits.isdigit() or not data.startswith(after, end):
             return None
-        body = data[end + len(after) :]
-        return body if int(digits) == len(body) else None
+        begin = end + len(after)
+        return data[begin:] if begin + int(digits) == len(data) else None
 
     def headers(self, length: int) -> ReceivedHeaders:
         """Return the headers of a request with so long a body."""

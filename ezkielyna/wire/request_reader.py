@@ -74,7 +74,8 @@ class RequestReader:
             queued = len(queue)
             self._parse(data)
             if self._tries and len(queue) == queued + 1 and queue[-1].complete:
-                self._remember(data, queue[-1])
+                self._tries -= 1
+                self._known = RepeatedHead.of(data, queue[-1])
 
     def _repeats(self, known: RepeatedHead, data: bytes) -> bool:
         """Take a whole request with the head that came before; False where it is none."""
@@ -90,10 +91,6 @@ class RequestReader:
         self._server.queue.append(request)
         self._tries = TRIES
         return True
-
-    def _remember(self, data: bytes, request: RequestConnection) -> None:
-        self._tries -= 1
-        self._known = RepeatedHead.of(data, request) if not self.in_head else None
 
     def _parse(self, data: bytes) -> None:
         began_in_head = self.in_head

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean, linear_regression, median
 
 import pytest
 
+from benchmarks.inside import scripted_upstream
 from ezkielyna.bench.plan import Limits, Load, Target
 from ezkielyna.bench.report import Run, Step
 from ezkielyna.bench.running import perform
@@ -47,23 +46,6 @@ def as_served() -> Iterator[None]:
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
-
-
-@asynccontextmanager
-async def scripted_upstream() -> AsyncIterator[str]:
-    """Run the benchmarks' upstream as a process: it costs this one nothing."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.upstream", "--port", "0"),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert process.stdout is not None
-    try:
-        line = (await process.stdout.readline()).decode()
-        yield line.removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def loaded(gateway: RunningGateway, model: str, load: Load) -> Step:
