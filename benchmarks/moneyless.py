@@ -1,25 +1,39 @@
 """`python -m benchmarks.moneyless serve …`: this gateway without its money, to tell its price.
 
-Requests are authenticated, limited, routed and relayed as ever; but nothing is reserved, written to
-the journal or settled. The product has no such switch: this is for the benchmark's column alone.
+Requests are authenticated, limited, routed, relayed and counted as ever: each has its usage
+document and its place in the roll-ups. But nothing is reserved, leased, written to the journal,
+billed or booked. The product has no such switch: this is for the benchmark's column alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from unittest import mock
 
 from ezkielyna import app
 from ezkielyna.cli.main import main
-from ezkielyna.contract.money import Bill, Nano
+from ezkielyna.contract.money import NO_BILL, Bill, Nano
 from ezkielyna.contract.usage import Usage
+from ezkielyna.ledger import books
 from ezkielyna.ledger.books import Ledger, Reservation
+from ezkielyna.ledger.journal import Journal
 from ezkielyna.ledger.record import UsageRecord
 
 PROGRAM = "benchmarks.moneyless"
 
 
+class Unwritten(Journal):
+    """Writes down no request."""
+
+    def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
+        """Fix nothing."""
+
+    def ack(self, n: int) -> None:
+        """Forget nothing."""
+
+
 class Moneyless(Ledger):
-    """Promises whatever it is asked for, and forgets it."""
+    """Promises whatever it is asked for, and keeps what was used."""
 
     def reserve_now(self, record: UsageRecord, most: Nano) -> Reservation:
         """Promise."""
@@ -38,9 +52,14 @@ class Moneyless(Ledger):
         """Forget."""
 
     def settle(self, reservation: Reservation) -> None:
-        """Forget."""
+        """Keep the usage, and charge nothing for it."""
+        reservation.record.bill = NO_BILL
+        self._settler.add(reservation.record)
 
 
 if __name__ == "__main__":
-    with mock.patch.object(app, "Ledger", Moneyless):
+    with (
+        mock.patch.object(app, "Ledger", Moneyless),
+        mock.patch.object(books, "Journal", Unwritten),
+    ):
         main(prog_name=PROGRAM)

@@ -101,8 +101,8 @@ class Journal:
         payload = encoding.begin(record, amount)
         if self._failed:
             raise JournalError("the journal cannot be written")
-        if not self._fits(payload) and not (self._prepared() and self._fits(payload)):
-            raise JournalError("no room for the journal")
+        if self._segments.room - len(payload) < self._owed(1):
+            self._make_room(payload)
         segment = self._append(payload)
         self._requests[record.request_id] = _Open(payload, segment)
         self._live[segment] = self._live.get(segment, 0) + 1
@@ -175,8 +175,10 @@ class Journal:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _fits(self, begin: bytes) -> bool:
-        return self._segments.room - len(begin) >= self._owed(1)
+    def _make_room(self, begin: bytes) -> None:
+        """Make room for a BEGIN and all that it owes; raises JournalError."""
+        if not self._prepared() or self._segments.room - len(begin) < self._owed(1):
+            raise JournalError("no room for the journal")
 
     def _owed(self, more: int) -> int:
         """Return the room that must be left for what is open, and `more` requests beside."""

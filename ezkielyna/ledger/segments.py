@@ -88,14 +88,13 @@ class Segments:
         if len(payload) > self.left:
             self._rotate()
         at = self._at
-        size = _FRAME.size + len(payload)
         data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
+        size = len(data)
         try:
-            written = os.pwrite(self._fd, data, at)
+            if os.pwrite(self._fd, data, at) != size:
+                raise JournalError("cannot write the journal: a short write")
         except OSError as error:
             raise JournalError(f"cannot write the journal: {error.strerror}") from error
-        if written != size:
-            raise JournalError("cannot write the journal: a short write")
         self._at = at + size
         self.left -= size
         return self.number
