@@ -26,7 +26,6 @@ estimated from sizes."""
 class Usage(NamedTuple):
     """Disjoint buckets of tokens, and pieces for `images`; every number is zero or more.
 
-
     `input` excludes what was read from or written to a cache and audio; `output` excludes
     reasoning and audio. Adapters normalise the upstream's overlapping numbers at the edge.
     """

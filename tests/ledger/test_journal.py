@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,11 @@ def test_an_end_is_never_longer_than_the_room_for_it() -> None:
     record.attempts = [
         record.attempts[0]._replace(upstream_model="m" * 256, error="e" * 900) for _ in range(9)
     ]
-    assert len(encoding.end(record)) <= encoding.LONGEST_END
+    encoded = encoding.end(record)
+    assert len(encoded) <= encoding.LONGEST_END
+    told = accepted("ann", "req_1", record.started_at)
+    encoding.ended(told, encoding.fields(encoded))
+    assert told == replace(record, attempts=[])
 
 
 async def test_the_lock_is_held_until_the_journal_is_closed(tmp_path: Path) -> None:
