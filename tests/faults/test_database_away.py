@@ -31,6 +31,9 @@ LATER_S = 0.01 if SOAK else 0.05
 Where the machine is so busy that they usually take longer than that, twice as long is no later.
 """
 
+RARE = 100 if SOAK else 10
+"""One in so many may come later: of the fifty in the suite a busy machine holds up one or two."""
+
 PAUSE_S = 0.03
 
 
@@ -174,11 +177,11 @@ async def test_first_bytes_come_no_later_while_the_database_hangs(
                 usual.append(await _first_byte(beside, bob))
                 await asyncio.sleep(PAUSE_S)
         print(
-            f"p99 of {len(hanging)} while the database hangs: {_p99(hanging) * 1e3:.1f} ms, "
-            f"of another gateway: {_p99(usual) * 1e3:.1f} ms"
+            f"all but one in {RARE} of {len(hanging)} while the database hangs: "
+            f"{_most(hanging) * 1e3:.1f} ms, of another gateway: {_most(usual) * 1e3:.1f} ms"
         )
         await fragile.usages(len(answers) + len(hanging), within_s=30)
-    assert _p99(hanging) < _p99(usual) + max(LATER_S, _p99(usual)), (_p99(hanging), _p99(usual))
+    assert _most(hanging) < _most(usual) + max(LATER_S, _most(usual)), (hanging, usual)
     await fragile.verify()
 
 
@@ -199,8 +202,9 @@ async def _first_byte(line: Line, payer: Payer) -> float:
     return first
 
 
-def _p99(times: list[float]) -> float:
-    return sorted(times)[-1 - len(times) // 100]
+def _most(times: list[float]) -> float:
+    """Return what all but one in `RARE` are no longer than."""
+    return sorted(times)[-1 - len(times) // RARE]
 
 
 async def test_a_gateway_that_dies_without_its_database_leaves_its_work_to_the_next(
