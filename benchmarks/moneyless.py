@@ -1,8 +1,9 @@
 """`python -m benchmarks.moneyless serve …`: this gateway without its money, to tell its price.
 
 Requests are authenticated, limited, routed, relayed and counted as ever: each has its usage
-document and its place in the roll-ups. But nothing is reserved, leased, written to the journal,
-billed or booked. The product has no such switch: this is for the benchmark's column alone.
+document and its place in the roll-ups. But nothing is reserved, leased, written to the journal or
+booked, and bills are thrown away. The product has no such switch: this is for the benchmark's
+column alone.
 """
 
 from __future__ import annotations

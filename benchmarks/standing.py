@@ -60,6 +60,10 @@ GOALS = (
         "plain requests/s with money", "plain_requests_s", 0.85, 0.95, False, " times without",
         beside=MONEYLESS,
     ),
+    Goal(
+        "CPU a plain request with money", "plain_cpu_ms", 1.176, 1.05, unit=" times without",
+        beside=MONEYLESS, digits=3,
+    ),
     Goal("burst chunks/s", "burst_chunks_s", 0.5, 0.8, False, " times nginx", beside="nginx"),
     Goal("CPU a paced chunk", "paced_cpu_us", 2.5, 1.8, unit=" times nginx", beside="nginx"),
     Goal(
