@@ -18,9 +18,6 @@ HEAD, BEGIN, PROGRESS, END, BATCH, ACK, SESSION = b"H", b"B", b"P", b"E", b"T", 
 LONGEST_END = 1024
 """Bytes of an END; the attempts are left out before it gets longer."""
 
-_ATTEMPTS = 9
-"""Where they stand in an END."""
-
 
 def head(process: str, number: int) -> bytes:
     """Return the first record of a segment."""
@@ -61,25 +58,29 @@ def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
 
 def end(record: UsageRecord) -> bytes:
     """Return the record of an ended request."""
-    values = [
-        record.request_id,
-        record.provider,
-        record.first_byte_at,
-        record.ended_at,
-        record.outcome,
-        record.status,
-        tuple(record.usage),
-        list(map(tuple, record.bill.lines)),
-        record.bill.cost,
-        list(map(tuple, record.attempts)),  # orjson refuses named ones
-        record.flags,
-        record.bill.version,
-    ]
-    encoded = END + orjson.dumps(values)
+    encoded = _end(record, record.attempts)
     if len(encoded) > LONGEST_END:
-        values[_ATTEMPTS] = []
-        encoded = END + orjson.dumps(values)
+        encoded = _end(record, [])
     return encoded
+
+
+def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
+    return END + orjson.dumps(
+        [
+            record.request_id,
+            record.provider,
+            record.first_byte_at,
+            record.ended_at,
+            record.outcome,
+            record.status,
+            tuple(record.usage),
+            list(map(tuple, record.bill.lines)),
+            record.bill.cost,
+            list(map(tuple, attempts)),  # orjson refuses named ones
+            record.flags,
+            record.bill.version,
+        ]
+    )
 
 
 def batch(n: int, at: float, requests: Sequence[str]) -> bytes:
