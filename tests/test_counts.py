@@ -31,7 +31,7 @@ from ezkielyna.testing.dialect import DONE, chat_answer, chunk, usage_chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LIMITS = {  # Python calls and calls into C
-    ("plain", "llhttp"): (216, 229),
+    ("plain", "llhttp"): (207, 225),
     ("plain", "tornado"): (542, 462),
     ("chunk", "llhttp"): (14, 26),
     ("chunk", "tornado"): (32, 52),

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from ezkielyna.contract.errors import Unavailable
-from ezkielyna.contract.money import NO_BILL, Bill, Nano, Price, checked
+from ezkielyna.contract.money import MAX_NANO, NO_BILL, Bill, Nano, Price, checked
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger.crash import ARMED, crash_point
 from ezkielyna.ledger.holding import Holding
@@ -174,12 +174,12 @@ class Ledger:
 
     def reserve_now(self, record: UsageRecord, most: Nano) -> Reservation | None:
         """Reserve as `reserve` does; None where the account has to be asked for money first."""
-        now = self._clock()
+        now, holdings = self._clock(), self._holdings
         settling = self._running and self._settler.backlog < MOST_BACKLOG
-        if not settling or self._holdings.fenced_at(now):
+        if not settling or now > holdings.fence_at:
             raise _unaccountable()
-        holding = self._holdings.of(record.account)
-        if most and not self._holdings.take(holding, most, now):
+        holding = holdings.of(record.account)
+        if most and not holdings.take(holding, most, now):
             return None
         return self._begin(holding, record, most)
 
@@ -252,10 +252,11 @@ class Ledger:
         assert record.outcome != "open", record.request_id
         if ARMED:
             crash_point("before_end")
-        reservation.holding.open -= 1
-        reservation.holding.lease.spend(
-            reservation.amount, checked(record.bill.cost), self._clock()
-        )
+        cost, holding = record.bill.cost, reservation.holding
+        if cost > MAX_NANO:
+            checked(cost)
+        holding.open -= 1
+        holding.lease.spend(reservation.amount, cost, self._clock())
         self._journal.end(record)
         self._settler.add(record)
         if ARMED:

@@ -56,16 +56,12 @@ def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
     )
 
 
-def end(record: UsageRecord) -> bytes:
-    """Return the record of an ended request."""
-    encoded = _end(record, record.attempts)
-    if len(encoded) > LONGEST_END:
-        encoded = _end(record, [])
-    return encoded
-
-
-def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
-    return END + orjson.dumps(
+def end(record: UsageRecord, attempts: Sequence[Attempt] | None = None) -> bytes:
+    """Return the record of an ended request, with its attempts or these."""
+    if attempts is None:
+        attempts = record.attempts
+    bill = record.bill
+    encoded = END + orjson.dumps(
         [
             record.request_id,
             record.provider,
@@ -74,13 +70,14 @@ def _end(record: UsageRecord, attempts: Sequence[Attempt]) -> bytes:
             record.outcome,
             record.status,
             tuple(record.usage),
-            list(map(tuple, record.bill.lines)),
-            record.bill.cost,
+            list(map(tuple, bill.lines)),
+            bill.cost,
             list(map(tuple, attempts)),  # orjson refuses named ones
             record.flags,
-            record.bill.version,
+            bill.version,
         ]
     )
+    return end(record, ()) if attempts and len(encoded) > LONGEST_END else encoded
 
 
 def batch(n: int, at: float, requests: Sequence[str]) -> bytes:

@@ -66,17 +66,14 @@ class Holdings:
         self._clock = clock
         self._wall = wall
         self._all: dict[str, Holding] = {}
-        self._confirmed_at = clock()
+        self.fence_at = clock() + FENCE_S
+        """From when on the leases may be someone else's, by this clock."""
         self._away_at = LONG_AGO
 
     @property
     def fenced(self) -> bool:
         """True when the leases may be someone else's by now."""
-        return self.fenced_at(self._clock())
-
-    def fenced_at(self, now: float) -> bool:
-        """See `fenced`; `now` is this clock's."""
-        return now - self._confirmed_at > FENCE_S
+        return self._clock() > self.fence_at
 
     def of(self, account: str) -> Holding:
         """Return the holding of an account, perhaps empty."""
@@ -324,7 +321,7 @@ class Holdings:
         known = sum(1 for holding in self._all.values() if holding.lease.turn)
         if was_fenced or count < known:
             await self._resync()
-        self._confirmed_at = began
+        self.fence_at = began + FENCE_S
 
     async def _resync(self) -> None:
         for holding in list(self._all.values()):

@@ -14,6 +14,7 @@ import fcntl
 import logging
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,18 +38,6 @@ CARRY_AT = 4
 log = logging.getLogger(__name__)
 
 
-class _Open:
-    """What the journal knows of a request that is not acknowledged."""
-
-    __slots__ = ("begin", "ended", "progress", "segment")
-
-    def __init__(self, begin: bytes, segment: int) -> None:
-        self.begin = begin
-        self.segment = segment
-        self.progress = b""
-        self.ended = False
-
-
 class Journal:
     """An open journal; `process` must never have been used before. Raises OSError, JournalError."""
 
@@ -66,13 +55,13 @@ class Journal:
         self._wall = wall
         self._lock = _locked(folder, process)
         self._segments = Segments(self.folder, segment, allocate)
-        self._requests: dict[str, _Open] = {}
-        self._live: dict[int, int] = {}
+        self._segment_of: dict[str, int] = {}  # the BEGIN of every request that is not acknowledged
+        self._begins: dict[str, bytes] = {}  # of those that have not ended
+        self._progress: dict[str, bytes] = {}
+        self._live: defaultdict[int, int] = defaultdict(int)
         self._oldest = 1
         self._batches: dict[int, Sequence[str]] = {}
         self._sessions: set[str] = set()
-        self._open = 0
-        self._failed = False
         self._full = False
         self._flushing = False
         self._closed = False
@@ -83,50 +72,60 @@ class Journal:
     def ready(self) -> bool:
         """True when another request can be begun."""
         more = not (self._full or self._segments.spare)
-        return not self._failed and (more or self._segments.room >= self._owed(1))
+        return not self._segments.failed and (more or self._segments.room >= self._owed(1))
 
     @property
     def open(self) -> int:
         """How many requests have begun and not ended."""
-        return self._open
+        return len(self._begins)
 
     @property
     def unacknowledged(self) -> int:
         """How many requests are not acknowledged by the database, open ones included."""
-        return len(self._requests)
+        return len(self._segment_of)
 
     def begin(self, record: UsageRecord, amount: Nano) -> None:
         """Write that a request is accepted; raises JournalError, then it must not be served."""
-        assert record.request_id not in self._requests, record.request_id
+        request, segments = record.request_id, self._segments
+        assert request not in self._segment_of, request
         payload = encoding.begin(record, amount)
-        if self._failed:
+        if segments.failed:
             raise JournalError("the journal cannot be written")
-        if self._segments.room - len(payload) < self._owed(1):
+        # At most this is owed. To know how much it is takes longer, and seldom matters.
+        most_owed = (len(self._segment_of) + 1) * END_ROOM + SPARE_ROOM
+        if segments.left - len(payload) < most_owed:
             self._make_room(payload)
-        segment = self._append(payload)
-        self._requests[record.request_id] = _Open(payload, segment)
-        self._live[segment] = self._live.get(segment, 0) + 1
-        self._open += 1
+        segment = segments.append(payload)
+        self._segment_of[request] = segment
+        self._begins[request] = payload
+        self._live[segment] += 1
+        if not self._flushing:
+            self._flush_soon()
 
     def progress(self, record: UsageRecord, usage: Usage, bill: Bill) -> None:
         """Write what was delivered; left out where room is short, for END matters more."""
+        assert record.request_id in self._begins, record.request_id
         payload = encoding.progress(record, usage, bill, self._wall())
         if self._segments.room - len(payload) < self._owed(0):
             return
         self._try(payload)
-        self._requests[record.request_id].progress = payload
+        self._progress[record.request_id] = payload
 
     def end(self, record: UsageRecord) -> None:
         """Write that a request is over. Never raises: memory has it, if the disk does not."""
-        request = self._requests[record.request_id]
-        assert not request.ended, record.request_id
-        request.ended = True
-        request.begin = request.progress = b""
-        self._open -= 1
+        begin = self._begins.pop(record.request_id, None)
+        assert begin is not None, record.request_id
+        if self._progress:
+            self._progress.pop(record.request_id, None)
+        payload = encoding.end(record)
         try:
-            self._append(encoding.end(record))
+            if len(payload) > self._segments.left:
+                self._rotate()
+            self._segments.append(payload)
         except JournalError as error:
             log.error("an end is only in memory: %s", error)
+        if not self._flushing:
+            self._flush_soon()
 
     def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
         """Fix which requests batch `n` settles; raises JournalError."""
@@ -137,7 +136,7 @@ class Journal:
         """Write that batch `n` is in, and drop the segments that nothing needs any more."""
         self._try(encoding.ack(n))
         for request in self._batches.pop(n):
-            self._live[self._requests.pop(request).segment] -= 1
+            self._live[self._segment_of.pop(request)] -= 1
         self._drop()
 
     def session(self, id_: str) -> None:
@@ -148,21 +147,17 @@ class Journal:
 
     async def sync(self) -> None:
         """Return when everything written so far is safe from power loss; raises JournalError."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._segments.flush)
-        except OSError as error:
-            self._failed = True
-            raise JournalError(f"cannot flush the journal: {error.strerror}") from error
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._segments.flush)
 
     async def probe(self) -> None:
         """Make room ahead and try a journal that failed again; call it every second."""
         self._full = False
         await asyncio.get_running_loop().run_in_executor(self._thread, self._prepared)
         try:
-            if self._failed:
+            if self._segments.failed:
                 self._rotate()
                 await self.sync()
-                self._failed = False
+                self._segments.failed = False
         except JournalError as error:
             log.info("the journal cannot be written yet: %s", error)
 
@@ -171,19 +166,22 @@ class Journal:
         self._closed = True
         self._thread.shutdown(wait=True)
         self._segments.close()
-        if not self._requests and not keep:
+        if not self._segment_of and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
     def _make_room(self, begin: bytes) -> None:
-        """Make room for a BEGIN and all that it owes; raises JournalError."""
-        if not self._prepared() or self._segments.room - len(begin) < self._owed(1):
+        """Make room for a BEGIN and all that it owes, unless there is; raises JournalError."""
+        segments, needed = self._segments, len(begin) + self._owed(1)
+        if segments.room < needed and (not self._prepared() or segments.room < needed):
             raise JournalError("no room for the journal")
+        if len(begin) > segments.left:
+            self._rotate()
 
     def _owed(self, more: int) -> int:
         """Return the room that must be left for what is open, and `more` requests beside."""
-        ended = len(self._requests) - self._open
-        return (self._open + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
+        ended = len(self._segment_of) - len(self._begins)
+        return (len(self._begins) + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
 
     def _prepared(self) -> bool:
         """Make room ahead; False when the disk was found full since the last probe."""
@@ -202,17 +200,12 @@ class Journal:
         except JournalError as error:
             log.error("a record is only in memory: %s", error)
 
-    def _append(self, payload: bytes) -> int:
-        try:
-            if len(payload) > self._segments.left:
-                self._rotate()
-            segment = self._segments.append(payload)
-        except JournalError:
-            self._failed = True
-            raise
+    def _append(self, payload: bytes) -> None:
+        if len(payload) > self._segments.left:
+            self._rotate()
+        self._segments.append(payload)
         if not self._flushing:
             self._flush_soon()
-        return segment
 
     def _rotate(self) -> None:
         self._segments.rotate()
@@ -229,18 +222,18 @@ class Journal:
 
     def _carry(self, oldest: int) -> None:
         """Write what is open in the oldest segment once more, here, so that it can be dropped."""
-        for request in self._requests.values():
-            if request.segment != oldest or request.ended:
+        for request, begin in self._begins.items():
+            if self._segment_of[request] != oldest:
                 continue
-            both = request.begin + request.progress
-            if not self._segments.fits(both + bytes(END_ROOM)):
+            progress = self._progress.get(request, b"")
+            if not self._segments.fits(begin + progress + bytes(END_ROOM)):
                 return
-            copied = self._segments.append(request.begin)
-            if request.progress:
-                self._segments.append(request.progress)
+            copied = self._segments.append(begin)
+            if progress:
+                self._segments.append(progress)
             self._live[oldest] -= 1
-            self._live[copied] = self._live.get(copied, 0) + 1
-            request.segment = copied
+            self._live[copied] += 1
+            self._segment_of[request] = copied
 
     def _drop(self) -> None:
         """Drop segments from the oldest on, as long as no unacknowledged request began there."""
@@ -266,9 +259,8 @@ class Journal:
     def _flushed(self) -> None:
         try:
             self._segments.flush()
-        except OSError as error:
-            self._failed = True
-            log.error("cannot flush the journal: %s", error.strerror)
+        except JournalError as error:
+            log.error("%s", error)
 
 
 def _locked(folder: Path, process: str) -> int:

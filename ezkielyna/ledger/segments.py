@@ -64,6 +64,8 @@ class Segments:
         self._at = size
         self.left = 0
         """Bytes of payload that still go into the current file as one record."""
+        self.failed = False
+        """True once something could not be written; who tried again with success clears it."""
         self._rotate()
 
     @property
@@ -91,10 +93,13 @@ class Segments:
         data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
         size = len(data)
         try:
-            if os.pwrite(self._fd, data, at) != size:
-                raise JournalError("cannot write the journal: a short write")
+            written = os.pwrite(self._fd, data, at)
         except OSError as error:
+            self.failed = True
             raise JournalError(f"cannot write the journal: {error.strerror}") from error
+        if written != size:
+            self.failed = True
+            raise JournalError("cannot write the journal: a short write")
         self._at = at + size
         self.left -= size
         return self.number
@@ -106,11 +111,15 @@ class Segments:
                 self._spare = self._made()
 
     def flush(self) -> None:
-        """Make everything appended so far safe from power loss; raises OSError."""
-        with self._flushing:
-            while self._retired:
-                _put_away(self._retired.popleft())
-            os.fdatasync(self._fd)
+        """Make everything appended so far safe from power loss; raises JournalError."""
+        try:
+            with self._flushing:
+                while self._retired:
+                    _put_away(self._retired.popleft())
+                os.fdatasync(self._fd)
+        except OSError as error:
+            self.failed = True
+            raise JournalError(f"cannot flush the journal: {error.strerror}") from error
 
     def drop(self, number: int) -> None:
         """Remove a finished segment; never the current one."""
@@ -138,6 +147,7 @@ class Segments:
                 made = self._made() if spare is None else spare
                 os.rename(self._folder / "spare", segment_path(self._folder, self.number + 1))
             except OSError as error:
+                self.failed = True
                 raise JournalError(f"no room for the journal: {error.strerror}") from error
             if self._fd >= 0:
                 self._retired.append(self._fd)

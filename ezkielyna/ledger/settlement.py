@@ -10,7 +10,7 @@ from ezkielyna.contract.money import Nano
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.storage.batches import Settlement
-from ezkielyna.storage.usage import Hour, Sums, bill_line, cost, instant
+from ezkielyna.storage.usage import Hour, Sums, bill_lines, cost, instant
 
 MOST_USAGES = 500
 """Usages in one transaction."""
@@ -70,7 +70,7 @@ def usage_document(record: UsageRecord, batch: str) -> dict[str, Any]:
         "tokens": dict(zip(BUCKETS, record.usage.numbers, strict=True)),
         "source": record.usage.source,
         "price_version": record.billed_at,
-        "bill": [bill_line(*line) for line in record.bill.lines],
+        "bill": bill_lines(record.bill.lines),
         "cost": cost(record.bill.cost),
         "attempts": [_attempt(attempt) for attempt in record.attempts],
         "flags": record.flags,

@@ -16,9 +16,12 @@ from ezkielyna.storage.collection import Document
 from ezkielyna.storage.database import Database
 
 
-def bill_line(bucket: str, quantity: int, rate: int, amount: Nano) -> Document:
-    """Return one line of the bill in a usage document; money is always an Int64."""
-    return {"bucket": bucket, "quantity": quantity, "rate": Int64(rate), "amount": Int64(amount)}
+def bill_lines(lines: Iterable[tuple[str, int, int, Nano]]) -> list[Document]:
+    """Return the lines of a bill in a usage document; money is always an Int64."""
+    return [
+        {"bucket": bucket, "quantity": quantity, "rate": Int64(rate), "amount": Int64(amount)}
+        for bucket, quantity, rate, amount in lines
+    ]
 
 
 def instant(seconds: float) -> DatetimeMS:
