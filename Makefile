@@ -1,7 +1,7 @@
 # The commands of this project; `make help` lists them.
 PYTHON ?= python3
-# Half of a test's time is waiting, so this is one more than a small machine's cores.
-WORKERS ?= 3
+# Half of a test's time is waiting, so this is twice what a small machine has of cores.
+WORKERS ?= 4
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin

@@ -36,7 +36,7 @@ def chat(process: Serving, data: Path, **fields: object) -> httpx2.Response:
 
 def test_the_demo_prints_a_curl_that_streams(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with serving(["--demo", "--port", "0"], data) as process:
+    with serving(["--demo", "--port", "0"], data, forked=False) as process:
         url = process.url
         command = (
             process.output[process.output.index("curl ") :].split("\n\n")[0].split("listening")[0]
@@ -208,7 +208,8 @@ def test_a_start_imports_only_what_it_needs(
     config = tmp_path / "own.toml"
     config.write_text(f'plugins = ["openai"]\n[storage]\nurl = "{database_server.url}"\n')
     arguments = ["--port", "0", "--config", str(config)]
-    with serving(arguments, tmp_path / "data", PYTHONPROFILEIMPORTTIME="1") as process:
+    profiling = {"PYTHONPROFILEIMPORTTIME": "1"}
+    with serving(arguments, tmp_path / "data", forked=False, **profiling) as process:
         assert httpx2.get(f"{process.url}/healthz").status_code == 200
         told = process.output
     lines = [line for line in told.splitlines() if line.startswith("import time:")]

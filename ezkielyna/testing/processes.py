@@ -10,24 +10,28 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "ezkielyna"]
+from ezkielyna.testing.forked import Forked
 
 
 class Serving:
     """A running `ezkielyna serve`; `lines` is what it printed so far."""
 
-    def __init__(self, arguments: list[str], data: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        data: Path,
+        environment: dict[str, str],
+        *,
+        forked: bool = True,
+    ) -> None:
         self.lines: list[str] = []
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [*COMMAND, "--data", str(data), "serve", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**clean_environment(), **environment},
-        )
+        start = Forked if forked else _started
+        line = ["--data", str(data), "serve", *arguments]
+        self.process = start(line, {**clean_environment(), **environment})
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -69,15 +73,30 @@ class Serving:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-        self.process.stdout.close()
+        with self.process.stdout as printed:
+            for line in printed:
+                self.lines.append(line)
+
+
+def _started(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "ezkielyna", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
 
 
 @contextmanager
-def serving(arguments: list[str], data: Path, **environment: str) -> Iterator[Serving]:
-    """Run `ezkielyna serve` and end it, by force if it must be."""
-    process = Serving(arguments, data, environment)
+def serving(
+    arguments: list[str], data: Path, *, forked: bool = True, **environment: str
+) -> Iterator[Serving]:
+    """Run `ezkielyna serve` and end it, by force if it must be.
+
+    With `forked=False` it is a program of its own, as a shell starts it: for tests of that.
+    """
+    process = Serving(arguments, data, environment, forked=forked)
     try:
         yield process
     finally:
@@ -89,19 +108,17 @@ def serving(arguments: list[str], data: Path, **environment: str) -> Iterator[Se
             raise
 
 
-def ezkielyna(
-    *arguments: str, data: Path, text_input: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(  # noqa: S603 - our own program
-        [*COMMAND, "--data", str(data), *arguments],
-        capture_output=True,
-        text=True,
-        input=text_input,
-        timeout=60,
-        check=False,
-        env=clean_environment(),
-    )
+def ezkielyna(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, forked."""
+    line = ["--data", str(data), *arguments]
+    process = Forked(line, clean_environment(), merged=False)
+    with process.stdout as stdout, process.stderr as stderr, ThreadPoolExecutor(2) as readers:
+        out, errors = readers.submit(stdout.read), readers.submit(stderr.read)
+        try:
+            status = process.wait(60)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(line, status, out.result(), errors.result())
 
 
 async def output_of(*command: str, **environment: str) -> str:
