@@ -195,6 +195,8 @@ class Supervisor:
             self._command, env={**os.environ, READY_FD: str(write)}, pass_fds=(write,)
         )
         self._workers[worker.pid] = worker
+        if self._stopping:  # the signal came before this worker was known
+            worker.terminate()
         os.close(write)
         return worker.pid, read
 

@@ -160,6 +160,26 @@ def test_workers_but_the_first_start_together(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+STOPPED_WHILE_STARTING = """
+import os, signal, subprocess, sys
+from ezkielyna import server
+
+class Started(subprocess.Popen):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+server.subprocess.Popen = Started
+command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+server.Supervisor(command, 1).run(lambda: None)
+"""
+
+
+def test_a_signal_stops_the_worker_that_is_just_being_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED_WHILE_STARTING, WORKER, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+
+
 def test_no_collection_looks_at_many_objects() -> None:
     """As many objects live at once as in requests of ten seconds that wait to be settled."""
     seen: list[int] = []

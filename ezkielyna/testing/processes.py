@@ -67,7 +67,11 @@ class Serving:
         """Send SIGTERM and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(within_s)
+        try:
+            status = self.process.wait(within_s)
+        except subprocess.TimeoutExpired as error:
+            error.add_note(f"children {self.children()}, printed:\n{self.output}")
+            raise
         self._reader.join(5)
         return status
 
