@@ -68,25 +68,27 @@ class Session:
         say(f"left out: {name}: {reason}")
 
     def measure(self, number: int) -> None:
-        """Take every measure of every subject once; subjects alternate within a measure."""
+        """Take every measure of every subject; subjects alternate within a measure."""
         for measure in self.measures:
             if measure.once and number > 1:
                 continue
-            for subject in filter(measure.applies, self.subjects):
-                if (subject.name, measure.name) in self.failing:
-                    continue
-                raw = self._take(measure, subject, self.options.seconds)
-                wait_calm(subject.pids)  # what it still has to write is not the next one's load
-                self.raw.append(
-                    {"round": number, "subject": subject.name, "measure": measure.name, **raw}
-                )
-                for figure, value in figures(measure, raw, subject).items():
-                    self.rounds[subject.name][figure].append(value)
-                if raw.get("streams", self.options.streams) < self.options.streams / 2:
-                    self.leave_out(f"{subject.name}: {measure.name}, later rounds", raw["error"])
-                    self.failing.add((subject.name, measure.name))
-                note = f" ERRORS {raw['errors']}: {raw['error'][:200]}" if raw["errors"] else ""
-                say(f"round {number}: {measure.name}: {subject.name}{note}")
+            for _ in range(measure.takes):
+                for subject in filter(measure.applies, self.subjects):
+                    if (subject.name, measure.name) not in self.failing:
+                        self._note(number, measure, subject)
+
+    def _note(self, number: int, measure: Measure, subject: Subject) -> None:
+        """Take a measure of a subject, and keep what came out."""
+        raw = self._take(measure, subject, self.options.seconds)
+        wait_calm(subject.pids)  # what it still has to write is not the next one's load
+        self.raw.append({"round": number, "subject": subject.name, "measure": measure.name, **raw})
+        for figure, value in figures(measure, raw, subject).items():
+            self.rounds[subject.name][figure].append(value)
+        if raw.get("streams", self.options.streams) < self.options.streams / 2:
+            self.leave_out(f"{subject.name}: {measure.name}, later rounds", raw["error"])
+            self.failing.add((subject.name, measure.name))
+        note = f" ERRORS {raw['errors']}: {raw['error'][:200]}" if raw["errors"] else ""
+        say(f"round {number}: {measure.name}: {subject.name}{note}")
 
     def _take(self, measure: Measure, subject: Subject, seconds: float) -> dict[str, Any]:
         plain = self.rounds[subject.name].get("plain_requests_s")
