@@ -178,10 +178,9 @@ class Ledger:
         settling = self._running and self._settler.backlog < MOST_BACKLOG
         if not settling or now > holdings.fence_at:
             raise _unaccountable()
-        holding = holdings.of(record.account)
-        if most and not holdings.take(holding, most, now):
-            return None
-        return self._begin(holding, record, most)
+        account = record.account
+        holding = holdings.reserve(account, most, now) if most else holdings.of(account)
+        return None if holding is None else self._begin(holding, record, most)
 
     def open_requests(self, account: str) -> int:
         """Return how many requests of an account have begun here and not ended."""
@@ -225,7 +224,8 @@ class Ledger:
     def extend(self, reservation: Reservation, to: Nano) -> bool:
         """See `Reservation.extend`."""
         holding, need = reservation.holding, to - reservation.amount
-        if need <= 0 or self._holdings.take(holding, need, self._clock()):
+        account = holding.lease.account
+        if need <= 0 or self._holdings.reserve(account, need, self._clock()):
             reservation.amount = max(to, reservation.amount)
             reservation.short = False
             return True

@@ -87,13 +87,14 @@ class Holdings:
         known = self._all.get(account)
         return 0 if known is None else known.open
 
-    def take(self, holding: Holding, amount: Nano, now: float) -> bool:
-        """Reserve from memory; False when others wait already or the lease does not cover it."""
-        if holding.waiting or not holding.lease.take(amount, now):
-            return False
+    def reserve(self, account: str, amount: Nano, now: float) -> Holding | None:
+        """Reserve from memory; None when others wait already or the lease does not cover it."""
+        holding = self._all.get(account)
+        if holding is None or holding.waiting or not holding.lease.take(amount, now):
+            return None
         if now > holding.look_at:
             self._look(holding, now)
-        return True
+        return holding
 
     def _look(self, holding: Holding, now: float) -> None:
         """Ask for more in good time; not at every request, for the answer costs as much as it."""

@@ -67,20 +67,18 @@ class Settler:
         self._prices = prices
         self._ended: deque[UsageRecord] = deque()
         self._batch: _Batch | None = None
+        self.backlog = 0
+        """How many ended requests have no usage document yet."""
         self._n = 0
         self._most = MOST_USAGES
         self._some = asyncio.Event()
         self._full = asyncio.Event()
 
-    @property
-    def backlog(self) -> int:
-        """How many ended requests have no usage document yet."""
-        return len(self._ended) + (len(self._batch.records) if self._batch else 0)
-
     def add(self, record: UsageRecord) -> None:
         """Take an ended request, which must not change any more."""
         ended = self._ended
         ended.append(record)
+        self.backlog += 1
         count = len(ended)
         if count == 1:
             self._some.set()
@@ -142,6 +140,7 @@ class Settler:
             self._holdings.settled(plan.costs)
         self._journal.ack(batch.n)
         crash_point("after_ack")
+        self.backlog -= len(batch.records)
         self._batch = None
 
     def _adapt(self, usages: int, seconds: float) -> None:
