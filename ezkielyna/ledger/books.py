@@ -254,7 +254,7 @@ class Ledger:
             crash_point("before_end")
         cost, holding = record.bill.cost, reservation.holding
         if cost > MAX_NANO:
-            checked(cost)
+            checked(cost)  # raises MoneyError, before anything is charged
         holding.open -= 1
         holding.lease.spend(reservation.amount, cost, self._clock())
         self._journal.end(record)

@@ -10,7 +10,9 @@ import itertools
 import os
 import signal
 
-_NAME, _, _PASS = os.environ.get("EZKIELYNA_CRASH_POINT", "").partition(":")
+VARIABLE = "EZKIELYNA_CRASH_POINT"
+
+_NAME, _, _PASS = os.environ.get(VARIABLE, "").partition(":")
 _LAST = int(_PASS or 1)
 ARMED = bool(_NAME)
 """True when the environment names a crash point: the busiest places ask before they call."""

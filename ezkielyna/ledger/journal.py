@@ -118,7 +118,7 @@ class Journal:
         if self._progress:
             self._progress.pop(record.request_id, None)
         payload = encoding.end(record)
-        try:
+        try:  # as `_append` does, a call less for every request
             if len(payload) > self._segments.left:
                 self._rotate()
             self._segments.append(payload)

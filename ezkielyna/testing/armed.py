@@ -11,7 +11,8 @@ import importlib
 import os
 from pathlib import Path
 
-from ezkielyna.testing.forked import CRASH_POINT, imported_anew, server_of_forks
+from ezkielyna.ledger import crash
+from ezkielyna.testing.forked import imported_anew, server_of_forks
 
 PROGRAM = "ezkielyna.testing.ledger_process"
 
@@ -28,7 +29,7 @@ async def killed(point: str, url: str, database: str, data: Path, account: str) 
 
 
 def _run(point: str, url: str, database: str, data: Path, account: str) -> None:
-    os.environ[CRASH_POINT] = point
+    os.environ[crash.VARIABLE] = point
     imported_anew("ezkielyna.ledger", PROGRAM)
     program = importlib.import_module(PROGRAM)
     asyncio.run(program.main(url, database, data, account))

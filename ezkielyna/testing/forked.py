@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import TextIO
 
+from ezkielyna.ledger import crash
+
 PROGRAM = "ezkielyna"
-CRASH_POINT = "EZKIELYNA_CRASH_POINT"
-"""Name of the variable that the ledger reads while it is imported."""
 
 IMPORTED = (
     "ezkielyna.app",
@@ -114,7 +114,7 @@ def _run(
     errors.close()
     os.environ.clear()
     os.environ.update(environment)
-    if environment.get(CRASH_POINT):
+    if environment.get(crash.VARIABLE):
         imported_anew("ezkielyna")
     sys.argv = [PROGRAM, *arguments]
     importlib.import_module("ezkielyna.cli.main").main(prog_name=PROGRAM)

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ezkielyna.contract.money import Nano, nano
+from ezkielyna.ledger import crash
 from ezkielyna.ledger.verify import verify
 from ezkielyna.storage.accounts import Accounts
 from ezkielyna.storage.database import Database
@@ -144,7 +145,7 @@ class Lab:
             CONFIGURATION.format(secret=SECRET, wire=wire, drain_s=drain_s, **values)
         )
         arguments = ["--config", str(self.config), "--port", "0", "--workers", str(workers)]
-        variables = {"EZKIELYNA_CRASH_POINT": crash_point, **environment}
+        variables = {crash.VARIABLE: crash_point, **environment}
         process = Serving(arguments, self.data, variables)
         try:
             await asyncio.to_thread(lambda: process.url)

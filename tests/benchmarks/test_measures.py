@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 import pytest
 
+from benchmarks.__main__ import Session
 from benchmarks.calls import Request
 from benchmarks.dialects import ANTHROPIC, GEMINI, dialect_of
 from benchmarks.gateways import Subject
 from benchmarks.load import Run, closed, fair
-from benchmarks.measures import command, figures, measures
+from benchmarks.measures import Measure, command, figures, measures
 from benchmarks.probe import INTERVAL_S, Probe
 from benchmarks.processes import NotStarted, seconds_to_line
 from benchmarks.scripts import MARK, answer_of
@@ -214,3 +215,16 @@ def test_the_readme_shows_the_kept_run() -> None:
     assert standing(json.loads(json.dumps(reference()))) in text
     with pytest.raises(ValueError, match="lost the comments"):
         updated("# No table", reference())
+
+
+def test_what_is_taken_twice_a_round_is_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(Session, "_note", lambda _, n, m, s: taken.append(f"{n}{m.name}{s.name}"))
+    session: Any = Session.__new__(Session)
+    first = Measure("f", "closed", "plain", once=True)
+    session.measures = [first, Measure("p", "closed", "plain", takes=2)]
+    session.subjects = [Subject(name, "http://127.0.0.1", "key") for name in "XY"]
+    session.failing = set()
+    session.measure(1)
+    session.measure(2)
+    assert taken == [*("1fX", "1fY"), *("1pX", "1pY") * 2, *("2pX", "2pY") * 2]
