@@ -1,6 +1,6 @@
 """Chats of every kind, right and wrong, through a whole gateway to an upstream that looks at them.
 
-100 chats a run; `EZKIELYNA_SOAK=1` makes them 10,000.
+100 chats a run, always the same; `EZKIELYNA_SOAK=1` makes them 10,000, and others each time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ezkielyna.testing.lab import Line
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn
 
 Document = dict[str, Any]
-MANY = 10_000 if os.environ.get("EZKIELYNA_SOAK") else 100
+LONG = bool(os.environ.get("EZKIELYNA_SOAK"))
+MANY = 10_000 if LONG else 100
 LINES = 8
 
 
@@ -43,7 +44,7 @@ async def ask_anything(
             strange.append(f"{fault!r} in {sent}")
         await turn.answer(200, JSON, answer)
 
-    bodies = [{"model": "free-lab", **body} for body in samples(CHATS, MANY)]
+    bodies = [{"model": "free-lab", **body} for body in samples(CHATS, MANY, same=not LONG)]
     tables: Document = {"plugins": ["openai", kind], "providers": {"lab": {"kind": kind}}}
     tables["plugins"] = list(dict.fromkeys(tables["plugins"]))
     async with (

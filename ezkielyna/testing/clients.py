@@ -117,12 +117,16 @@ CHATS = st.fixed_dictionaries(
 """Bodies of chats without their model."""
 
 
-def samples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
-    """Return so many examples of a strategy, for tests that must not run inside of Hypothesis."""
+def samples(strategy: st.SearchStrategy[Any], count: int, *, same: bool = False) -> list[Any]:
+    """Return so many examples of a strategy, for tests that must not run inside of Hypothesis.
+
+    They are others at every call, unless they shall be the `same`.
+    """
     found: list[Any] = []
 
     @settings(
         max_examples=count,
+        derandomize=same,
         database=None,
         deadline=None,
         phases=[Phase.generate],
