@@ -15,9 +15,9 @@ from ezkielyna import app
 from ezkielyna.cli.main import main
 from ezkielyna.contract.money import NO_BILL, Bill, Nano
 from ezkielyna.contract.usage import Usage
-from ezkielyna.ledger import books
+from ezkielyna.ledger import books, encoding
 from ezkielyna.ledger.books import Ledger, Reservation
-from ezkielyna.ledger.journal import Journal
+from ezkielyna.ledger.journal import Ended, Journal
 from ezkielyna.ledger.record import UsageRecord
 
 PROGRAM = "benchmarks.moneyless"
@@ -26,7 +26,7 @@ PROGRAM = "benchmarks.moneyless"
 class Unwritten(Journal):
     """Writes down no request."""
 
-    def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
+    def batch(self, n: int, at: float, ended: Sequence[Ended]) -> None:
         """Fix nothing."""
 
     def ack(self, n: int) -> None:
@@ -54,8 +54,10 @@ class Moneyless(Ledger):
 
     def settle(self, reservation: Reservation) -> None:
         """Keep the usage, and charge nothing for it."""
-        reservation.record.bill = NO_BILL
-        self._settler.add(reservation.record)
+        record = reservation.record
+        record.bill = NO_BILL
+        begin, end = encoding.begin(record, 0), encoding.whole_end(record)
+        self._settler.add(Ended(record.request_id, 0, begin, end))
 
 
 if __name__ == "__main__":

@@ -257,8 +257,7 @@ class Ledger:
             checked(cost)  # raises MoneyError, before anything is charged
         holding.open -= 1
         holding.lease.spend(reservation.amount, cost, self._clock())
-        self._journal.end(record)
-        self._settler.add(record)
+        self._settler.add(self._journal.end(record))
         if ARMED:
             crash_point("after_end")
 

@@ -56,12 +56,18 @@ def progress(record: UsageRecord, usage: Usage, bill: Bill, at: float) -> bytes:
     )
 
 
-def end(record: UsageRecord, attempts: Sequence[Attempt] | None = None) -> bytes:
-    """Return the record of an ended request, with its attempts or these."""
+def end(record: UsageRecord) -> bytes:
+    """Return the record of an ended request, without its attempts if it were too long with them."""
+    whole = whole_end(record)
+    return whole if len(whole) <= LONGEST_END else whole_end(record, ())
+
+
+def whole_end(record: UsageRecord, attempts: Sequence[Attempt] | None = None) -> bytes:
+    """Return all that is known of an ended request, with its attempts or these."""
     if attempts is None:
         attempts = record.attempts
     bill = record.bill
-    encoded = END + orjson.dumps(
+    return END + orjson.dumps(
         [
             record.request_id,
             record.provider,
@@ -77,7 +83,6 @@ def end(record: UsageRecord, attempts: Sequence[Attempt] | None = None) -> bytes
             bill.version,
         ]
     )
-    return end(record, ()) if attempts and len(encoded) > LONGEST_END else encoded
 
 
 def batch(n: int, at: float, requests: Sequence[str]) -> bytes:
@@ -131,6 +136,13 @@ def ended(record: UsageRecord, values: list[Any]) -> None:
     ) = values
     record.usage, record.bill = _read_usage(usage), _read_bill(lines, cost, *version)
     record.attempts = [Attempt(*attempt) for attempt in attempts]
+
+
+def whole(begin: bytes, end: bytes) -> UsageRecord:
+    """Return the record of which these are BEGIN and END."""
+    record = begun(fields(begin))
+    ended(record, fields(end))
+    return record
 
 
 def _read_usage(values: list[Any]) -> Usage:

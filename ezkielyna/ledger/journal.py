@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from ezkielyna.contract.money import Bill, Nano
 from ezkielyna.contract.usage import Usage
@@ -38,6 +39,22 @@ CARRY_AT = 4
 log = logging.getLogger(__name__)
 
 
+class Ended(NamedTuple):
+    """An ended request as it waits for its settlement: as bytes, for many wait where none settles.
+
+    `segment` has its BEGIN; `end` tells all, also where the END on the disk had to be short.
+    """
+
+    request_id: str
+    segment: int
+    begin: bytes
+    end: bytes
+
+    def record(self) -> UsageRecord:
+        """Return what the bytes tell, as recovery would read it."""
+        return encoding.whole(self.begin, self.end)
+
+
 class Journal:
     """An open journal; `process` must never have been used before. Raises OSError, JournalError."""
 
@@ -55,12 +72,13 @@ class Journal:
         self._wall = wall
         self._lock = _locked(folder, process)
         self._segments = Segments(self.folder, segment, allocate)
-        self._segment_of: dict[str, int] = {}  # the BEGIN of every request that is not acknowledged
-        self._begins: dict[str, bytes] = {}  # of those that have not ended
+        self._open: dict[str, tuple[int, bytes]] = {}  # the segment of every BEGIN, and itself
         self._progress: dict[str, bytes] = {}
+        self.unacknowledged = 0
+        """How many requests are not acknowledged by the database, open ones included."""
         self._live: defaultdict[int, int] = defaultdict(int)
         self._oldest = 1
-        self._batches: dict[int, Sequence[str]] = {}
+        self._batches: dict[int, Sequence[Ended]] = {}
         self._sessions: set[str] = set()
         self._full = False
         self._flushing = False
@@ -77,47 +95,45 @@ class Journal:
     @property
     def open(self) -> int:
         """How many requests have begun and not ended."""
-        return len(self._begins)
-
-    @property
-    def unacknowledged(self) -> int:
-        """How many requests are not acknowledged by the database, open ones included."""
-        return len(self._segment_of)
+        return len(self._open)
 
     def begin(self, record: UsageRecord, amount: Nano) -> None:
         """Write that a request is accepted; raises JournalError, then it must not be served."""
         request, segments = record.request_id, self._segments
-        assert request not in self._segment_of, request
+        assert request not in self._open, request
         payload = encoding.begin(record, amount)
         if segments.failed:
             raise JournalError("the journal cannot be written")
         # At most this is owed. To know how much it is takes longer, and seldom matters.
-        most_owed = (len(self._segment_of) + 1) * END_ROOM + SPARE_ROOM
+        most_owed = (self.unacknowledged + 1) * END_ROOM + SPARE_ROOM
         if segments.left - len(payload) < most_owed:
             self._make_room(payload)
         segment = segments.append(payload)
-        self._segment_of[request] = segment
-        self._begins[request] = payload
+        self._open[request] = segment, payload
         self._live[segment] += 1
+        self.unacknowledged += 1
         if not self._flushing:
             self._flush_soon()
 
     def progress(self, record: UsageRecord, usage: Usage, bill: Bill) -> None:
         """Write what was delivered; left out where room is short, for END matters more."""
-        assert record.request_id in self._begins, record.request_id
+        assert record.request_id in self._open, record.request_id
         payload = encoding.progress(record, usage, bill, self._wall())
         if self._segments.room - len(payload) < self._owed(0):
             return
         self._try(payload)
         self._progress[record.request_id] = payload
 
-    def end(self, record: UsageRecord) -> None:
+    def end(self, record: UsageRecord) -> Ended:
         """Write that a request is over. Never raises: memory has it, if the disk does not."""
-        begin = self._begins.pop(record.request_id, None)
-        assert begin is not None, record.request_id
+        request = record.request_id
+        begun = self._open.pop(request, None)
+        assert begun is not None, request
         if self._progress:
-            self._progress.pop(record.request_id, None)
-        payload = encoding.end(record)
+            self._progress.pop(request, None)
+        payload = whole = encoding.whole_end(record)
+        if len(whole) > encoding.LONGEST_END:
+            payload = encoding.end(record)
         try:  # as `_append` does, a call less for every request
             if len(payload) > self._segments.left:
                 self._rotate()
@@ -126,17 +142,20 @@ class Journal:
             log.error("an end is only in memory: %s", error)
         if not self._flushing:
             self._flush_soon()
+        return Ended(request, begun[0], begun[1], whole)
 
-    def batch(self, n: int, at: float, requests: Sequence[str]) -> None:
+    def batch(self, n: int, at: float, ended: Sequence[Ended]) -> None:
         """Fix which requests batch `n` settles; raises JournalError."""
-        self._append(encoding.batch(n, at, requests))
-        self._batches[n] = requests
+        self._append(encoding.batch(n, at, [one.request_id for one in ended]))
+        self._batches[n] = ended
 
     def ack(self, n: int) -> None:
         """Write that batch `n` is in, and drop the segments that nothing needs any more."""
         self._try(encoding.ack(n))
-        for request in self._batches.pop(n):
-            self._live[self._segment_of.pop(request)] -= 1
+        settled = self._batches.pop(n)
+        self.unacknowledged -= len(settled)
+        for one in settled:
+            self._live[one.segment] -= 1
         self._drop()
 
     def session(self, id_: str) -> None:
@@ -166,7 +185,7 @@ class Journal:
         self._closed = True
         self._thread.shutdown(wait=True)
         self._segments.close()
-        if not self._segment_of and not keep:
+        if not self.unacknowledged and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
@@ -180,8 +199,8 @@ class Journal:
 
     def _owed(self, more: int) -> int:
         """Return the room that must be left for what is open, and `more` requests beside."""
-        ended = len(self._segment_of) - len(self._begins)
-        return (len(self._begins) + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
+        ended = self.unacknowledged - len(self._open)
+        return (len(self._open) + more) * END_ROOM + ended * BATCH_SHARE + SPARE_ROOM
 
     def _prepared(self) -> bool:
         """Make room ahead; False when the disk was found full since the last probe."""
@@ -222,8 +241,8 @@ class Journal:
 
     def _carry(self, oldest: int) -> None:
         """Write what is open in the oldest segment once more, here, so that it can be dropped."""
-        for request, begin in self._begins.items():
-            if self._segment_of[request] != oldest:
+        for request, (segment, begin) in self._open.items():
+            if segment != oldest:
                 continue
             progress = self._progress.get(request, b"")
             if not self._segments.fits(begin + progress + bytes(END_ROOM)):
@@ -233,7 +252,7 @@ class Journal:
                 self._segments.append(progress)
             self._live[oldest] -= 1
             self._live[copied] += 1
-            self._segment_of[request] = copied
+            self._open[request] = copied, begin
 
     def _drop(self) -> None:
         """Drop segments from the oldest on, as long as no unacknowledged request began there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ def settlement(
     n: int,
     records: Sequence[UsageRecord],
     at: float,
-    usages: list[dict[str, Any]] | None = None,
+    usages: Sequence[Mapping[str, Any]] | None = None,
 ) -> Settlement:
     """Return what batch `n` of a process writes for these ended requests; `at` in Unix seconds.
 

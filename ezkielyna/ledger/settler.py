@@ -6,26 +6,27 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ezkielyna.contract.money import Price
 from ezkielyna.ledger.crash import crash_point
 from ezkielyna.ledger.holdings import Holdings
-from ezkielyna.ledger.journal import Journal
+from ezkielyna.ledger.journal import Ended, Journal
 from ezkielyna.ledger.record import UsageRecord
 from ezkielyna.ledger.segments import JournalError
 from ezkielyna.ledger.settlement import MOST_USAGES, batch_id, settlement, usage_document
 from ezkielyna.ledger.vault import Vault
 from ezkielyna.storage.batches import Settlement
 from ezkielyna.storage.errors import Duplicate, StorageAway, StorageError
+from ezkielyna.storage.usage import encoded
 
 GATHER_S = 0.4
 """How long a batch waits for company, from its first request on, if it is not full before."""
 
 SLICE = 50
-"""Usage documents that are made in one turn of the loop: about half a millisecond."""
+"""Usage documents that are made in one turn of the loop: about a millisecond."""
 
 LONGEST_S = 0.3
 """Batches that take longer are made smaller, unless more than one waits behind them: a grant of
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 class _Batch:
     n: int
     at: float
-    records: list[UsageRecord]
+    ended: list[Ended]
 
 
 class Settler:
@@ -65,7 +66,7 @@ class Settler:
         self._process = process
         self._wall = wall
         self._prices = prices
-        self._ended: deque[UsageRecord] = deque()
+        self._ended: deque[Ended] = deque()
         self._batch: _Batch | None = None
         self.backlog = 0
         """How many ended requests have no usage document yet."""
@@ -74,10 +75,10 @@ class Settler:
         self._some = asyncio.Event()
         self._full = asyncio.Event()
 
-    def add(self, record: UsageRecord) -> None:
-        """Take an ended request, which must not change any more."""
+    def add(self, one: Ended) -> None:
+        """Take an ended request."""
         ended = self._ended
-        ended.append(record)
+        ended.append(one)
         self.backlog += 1
         count = len(ended)
         if count == 1:
@@ -129,18 +130,17 @@ class Settler:
         await self._journal.sync()
         await self.keep_prices()
         crash_point("after_batch")
-        usages = await self._documents(batch)
-        plan = settlement(self._process, batch.n, batch.records, batch.at, usages)
+        plan = await self._plan(batch)
         async with self._holdings.turns(plan.costs):
             crash_point("before_commit")
             began = time.monotonic()
             await self._write(batch, plan)
-            self._adapt(len(batch.records), time.monotonic() - began)
+            self._adapt(len(batch.ended), time.monotonic() - began)
             crash_point("after_commit")
             self._holdings.settled(plan.costs)
         self._journal.ack(batch.n)
         crash_point("after_ack")
-        self.backlog -= len(batch.records)
+        self.backlog -= len(batch.ended)
         self._batch = None
 
     def _adapt(self, usages: int, seconds: float) -> None:
@@ -155,14 +155,17 @@ class Settler:
         elif seconds > LONGEST_S and not behind:
             self._most = max(LEAST_USAGES, min(self._most, usages) // 2)
 
-    async def _documents(self, batch: _Batch) -> list[dict[str, Any]]:
+    async def _plan(self, batch: _Batch) -> Settlement:
         """Make the usage documents a few at a time: streams go on between them."""
         name = batch_id(self._process, batch.n)
-        usages: list[dict[str, Any]] = []
-        for first in range(0, len(batch.records), SLICE):
-            usages += [usage_document(one, name) for one in batch.records[first : first + SLICE]]
+        records: list[UsageRecord] = []
+        usages: list[Mapping[str, Any]] = []
+        for first in range(0, len(batch.ended), SLICE):
+            some = [one.record() for one in batch.ended[first : first + SLICE]]
+            records += some
+            usages += [encoded(usage_document(record, name)) for record in some]
             await asyncio.sleep(0)
-        return usages
+        return settlement(self._process, batch.n, records, batch.at, usages)
 
     async def _write(self, batch: _Batch, plan: Settlement) -> None:
         try:
@@ -172,9 +175,9 @@ class Settler:
 
     async def _without_settled(self, batch: _Batch) -> None:
         """Settle a batch of which a request has its document under another key already."""
-        settled = await self._vault.settled([record.request_id for record in batch.records])
+        settled = await self._vault.settled([one.request_id for one in batch.ended])
         log.error("request ids came twice: %s", ", ".join(sorted(settled)))
-        new = [record for record in batch.records if record.request_id not in settled]
+        new = [one.record() for one in batch.ended if one.request_id not in settled]
         await self._vault.settle(settlement(self._process, batch.n, new, batch.at))
 
     def _next(self) -> _Batch | None:
@@ -182,10 +185,10 @@ class Settler:
         if not self._ended:
             return None
         count = min(self._most, len(self._ended))
-        records = [self._ended[position] for position in range(count)]
-        batch = _Batch(self._n + 1, self._wall(), records)
+        ended = [self._ended[position] for position in range(count)]
+        batch = _Batch(self._n + 1, self._wall(), ended)
         crash_point("before_batch")
-        self._journal.batch(batch.n, batch.at, [record.request_id for record in records])
+        self._journal.batch(batch.n, batch.at, ended)
         for _ in range(count):
             self._ended.popleft()
         if not self._ended:

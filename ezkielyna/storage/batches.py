@@ -6,9 +6,10 @@ entries, its own leases and its own roll-ups. So settlements of different proces
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from bson.int64 import Int64
 from pymongo import UpdateOne
@@ -32,7 +33,7 @@ class Settlement:
     process: str
     n: int
     at: datetime
-    usages: list[Document]
+    usages: Sequence[Mapping[str, Any]]
     costs: dict[str, Nano]
     hours: list[usage.Hour]
 

@@ -112,7 +112,11 @@ class Collection:
         return result
 
     async def insert_many(
-        self, documents: Sequence[Document], *, ordered: bool = True, session: Session | None = None
+        self,
+        documents: Sequence[Mapping[str, Any]],
+        *,
+        ordered: bool = True,
+        session: Session | None = None,
     ) -> InsertManyResult:
         """Insert documents; raises Duplicate, after which, outside a transaction, some are in."""
         with translated():

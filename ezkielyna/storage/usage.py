@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import bson
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from ezkielyna.contract.money import Nano, checked
@@ -32,6 +34,11 @@ def instant(seconds: float) -> DatetimeMS:
 def cost(amount: Nano) -> Int64:
     """Return the cost in a usage document. Raises MoneyError."""
     return Int64(checked(amount))
+
+
+def encoded(document: Document) -> Mapping[str, Any]:
+    """Return a document as it is stored: one object to keep, where it was thirty."""
+    return RawBSONDocument(bson.encode(document))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import pytest
 from ezkielyna.contract.money import Bill
 from ezkielyna.contract.usage import Usage
 from ezkielyna.ledger import encoding
-from ezkielyna.ledger.journal import END_ROOM, SPARE_ROOM, Journal
+from ezkielyna.ledger.journal import END_ROOM, SPARE_ROOM, Ended, Journal
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.ledger.replay import Story, read
 from ezkielyna.ledger.segments import (
@@ -57,11 +57,10 @@ def full(journal: Journal) -> list[UsageRecord]:
     for record in made:
         journal.begin(record, 100)
     journal.progress(made[1], *priced(7))
-    for number, record in enumerate(made[2:]):
-        journal.end(closed(record, 10 + number))
-    journal.batch(1, now(), ["req_ack"])
+    ended = [journal.end(closed(record, 10 + n)) for n, record in enumerate(made[2:])]
+    journal.batch(1, now(), ended[2:])
     journal.ack(1)
-    journal.batch(2, now(), ["req_fix"])
+    journal.batch(2, now(), ended[1:2])
     return made
 
 
@@ -94,8 +93,8 @@ async def test_every_bucket_line_and_flag_survives(journal: Journal) -> None:
     record.flags.append("absurd_usage")
     record.provider = "second"
     record.outcome, record.status, record.ended_at = "client_gone", 499, now() + 0.123456
-    journal.end(record)
-    assert story_of(journal).requests["req_1"] == record
+    ended = journal.end(record)
+    assert story_of(journal).requests["req_1"] == ended.record() == record
     assert record.billed_at == "v9"
 
 
@@ -168,8 +167,7 @@ async def test_segments_are_dropped_when_acknowledged(journal: Journal) -> None:
     for n in range(1, 1000):
         record = accepted("ann", f"req_{n}", now())
         journal.begin(record, 100)
-        journal.end(closed(record, 5))
-        journal.batch(n, now(), [record.request_id])
+        journal.batch(n, now(), [journal.end(closed(record, 5))])
         journal.ack(n)
     numbers = [int(path.stem) for path in segment_paths(journal.folder)]
     assert len(numbers) == 1
@@ -184,8 +182,7 @@ async def test_a_long_stream_moves_on_instead_of_keeping_every_segment(journal: 
     for n in range(1, 4000):
         record = accepted("ann", f"req_{n}", now())
         journal.begin(record, 100)
-        journal.end(closed(record, 5))
-        journal.batch(n, now(), [record.request_id])
+        journal.batch(n, now(), [journal.end(closed(record, 5))])
         journal.ack(n)
     assert len(segment_paths(journal.folder)) <= 6
     story = story_of(journal)
@@ -225,12 +222,12 @@ async def test_a_full_disk_refuses_new_requests_and_ends_the_others(tmp_path: Pa
     assert len(begun) > (2 * SEGMENT - SPARE_ROOM) // (END_ROOM + 400)
     for record in begun:
         journal.progress(record, *priced(3))
+    ended: list[Ended] = []
     for record in begun:
         record.flags = ["x" * 600]
-        journal.end(closed(record, 9))
-    for start in range(0, len(begun), 100):
-        ids = [record.request_id for record in begun[start : start + 100]]
-        journal.batch(start, now(), ids)
+        ended.append(journal.end(closed(record, 9)))
+    for start in range(0, len(ended), 100):
+        journal.batch(start, now(), ended[start : start + 100])
         journal.ack(start)
     assert story_of(journal).requests == {}
     disk.full = False
@@ -274,6 +271,17 @@ def test_an_end_is_never_longer_than_the_room_for_it() -> None:
     told = accepted("ann", "req_1", record.started_at)
     encoding.ended(told, encoding.fields(encoded))
     assert told == replace(record, attempts=[])
+
+
+async def test_attempts_that_do_not_fit_on_the_disk_are_settled_from_memory(
+    journal: Journal,
+) -> None:
+    record = accepted("ann", "req_1", now())
+    journal.begin(record, 100)
+    closed(record, 5).attempts *= 30
+    ended = journal.end(record)
+    assert ended.record() == record
+    assert story_of(journal).requests["req_1"] == replace(record, attempts=[])
 
 
 async def test_the_lock_is_held_until_the_journal_is_closed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
@@ -87,4 +88,19 @@ async def test_money_waits_behind_one_batch_and_not_behind_the_backlog(tmp_path:
     assert not draining.done(), "there was no backlog to wait behind"
     assert max(waits) < 4 * vault.slow_s, waits
     await draining
+    await ledger.close()
+
+
+async def test_what_waits_for_the_database_is_bytes_and_no_work_for_the_collector(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(MemoryVault(available={"ann": 10**9}), tmp_path)
+    await ledger.open()
+    await ended(ledger, 1)
+    gc.collect()
+    before = len(gc.get_objects())
+    await ended(ledger, 1000, first=1)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 1100, "one object for every request"
+    await settled(ledger)
     await ledger.close()
