@@ -4,10 +4,14 @@ A record is its length and the CRC-32 of its payload, each four bytes, little-en
 payload; the CRC begins with the record's place, so that no stray copy passes. Unwritten room is
 zeros. A record that was appended is safe from the death of the process; `flush` makes it safe
 from the death of the machine.
+
+Where the file system allows it, the part of a file that is written next is mapped into memory: what
+is stored there is in the file, without a system call.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections import deque
@@ -20,6 +24,13 @@ SEGMENT = 16 * 1024 * 1024
 """Bytes of one file."""
 
 LONGEST = 1024 * 1024
+
+WINDOW = 1024 * 1024
+"""Bytes of a file that are mapped at a time."""
+
+MAPPABLE = frozenset({"ext4", "tmpfs", "xfs"})
+"""File systems on which room that a file was given can be written, however full the disk is. On
+those that copy what they write, a store into a mapped page of a full disk kills the process."""
 
 _FRAME = struct.Struct("<II")
 
@@ -47,6 +58,18 @@ def allocate(descriptor: int, size: int) -> None:
         os.pwrite(descriptor, bytes(size), 0)
 
 
+def mappable(folder: Path) -> bool:
+    """True where a log may be written through memory."""
+    device = folder.stat().st_dev
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    place = f"{os.major(device)}:{os.minor(device)}"
+    kinds = [one.partition(" - ")[2].split()[0] for one in mounts if one.split()[2] == place]
+    return not MAPPABLE.isdisjoint(kinds)
+
+
 class Segments:
     """The files of one log; `append` belongs to one thread, `flush` and `prepare` to any."""
 
@@ -62,6 +85,9 @@ class Segments:
         self.number = 0
         self._fd = -1
         self._at = size
+        self._mapping = mappable(folder)
+        self._window: mmap.mmap | None = None
+        self._from = self._to = 0  # what the window shows of the file
         self.left = 0
         """Bytes of payload that still go into the current file as one record."""
         self.failed = False
@@ -90,18 +116,19 @@ class Segments:
         if len(payload) > self.left:
             self._rotate()
         at = self._at
-        data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
-        size = len(data)
-        try:
-            written = os.pwrite(self._fd, data, at)
-        except OSError as error:
-            self.failed = True
-            raise JournalError(f"cannot write the journal: {error.strerror}") from error
-        if written != size:
-            self.failed = True
-            raise JournalError("cannot write the journal: a short write")
-        self._at = at + size
-        self.left -= size
+        end = at + _FRAME.size + len(payload)
+        if end > self._to and self._mapping:
+            self._map(at, end)
+        # A disk that failed is written with system calls, which can fail: a store can only kill.
+        if self._window is None or self.failed:
+            self._write(at, payload)
+        else:
+            start = at - self._from
+            self._window[start + _FRAME.size : end - self._from] = payload
+            # The frame comes last: without it there is no record.
+            _FRAME.pack_into(self._window, start, len(payload), crc32(payload, at))
+        self._at = end
+        self.left -= end - at
         return self.number
 
     def prepare(self) -> None:
@@ -116,6 +143,7 @@ class Segments:
             with self._flushing:
                 while self._retired:
                     _put_away(self._retired.popleft())
+                os.utime(self._fd)  # stores do not say when they came
                 os.fdatasync(self._fd)
         except OSError as error:
             self.failed = True
@@ -132,6 +160,7 @@ class Segments:
 
     def close(self) -> None:
         """Flush what can be flushed and close the files."""
+        self._unmap()
         with self._flushing, self._sparing:
             descriptors = [*self._retired, self._fd]
             if self._spare is not None:
@@ -139,6 +168,35 @@ class Segments:
             self._retired.clear()
             for descriptor in descriptors:
                 _put_away(descriptor)
+
+    def _write(self, at: int, payload: bytes) -> None:
+        data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
+        try:
+            written = os.pwrite(self._fd, data, at)
+        except OSError as error:
+            self.failed = True
+            raise JournalError(f"cannot write the journal: {error.strerror}") from error
+        if written != len(data):
+            self.failed = True
+            raise JournalError("cannot write the journal: a short write")
+
+    def _map(self, at: int, end: int) -> None:
+        """Have the window show the file from a place on, at least up to another."""
+        self._unmap()
+        first = at - at % mmap.ALLOCATIONGRANULARITY
+        size = min(max(WINDOW, end - first), self._size - first)
+        try:
+            self._window = mmap.mmap(self._fd, size, offset=first)
+        except OSError:  # no memory for it: system calls need none
+            self._mapping = False
+        else:
+            self._from, self._to = first, first + size
+
+    def _unmap(self) -> None:
+        if self._window is not None:
+            self._window.close()
+        self._window = None
+        self._from = self._to = 0
 
     def _rotate(self) -> None:
         with self._sparing:
@@ -151,6 +209,7 @@ class Segments:
                 raise JournalError(f"no room for the journal: {error.strerror}") from error
             if self._fd >= 0:
                 self._retired.append(self._fd)
+            self._unmap()
             self._fd, self._spare = made, None
             self.number += 1
             self._at = 0

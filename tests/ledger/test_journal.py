@@ -12,13 +12,17 @@ import pytest
 
 from ezkielyna.contract.money import Bill
 from ezkielyna.contract.usage import Usage
-from ezkielyna.ledger import encoding
+from ezkielyna.ledger import encoding, segments
 from ezkielyna.ledger.journal import END_ROOM, SPARE_ROOM, Ended, Journal
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.ledger.replay import Story, read
 from ezkielyna.ledger.segments import (
+    LONGEST,
+    WINDOW,
     Damage,
     JournalError,
+    Segments,
+    mappable,
     records,
     segment_path,
     segment_paths,
@@ -26,6 +30,7 @@ from ezkielyna.ledger.segments import (
 from ezkielyna.testing.ledger import accepted, priced
 
 SEGMENT = 256 * 1024
+BIG = 5 * 1024 * 1024
 
 
 def now() -> float:
@@ -40,8 +45,16 @@ def closed(record: UsageRecord, cost: int) -> UsageRecord:
     return record
 
 
+@pytest.fixture(params=[True, False], ids=["mapped", "written"], autouse=True)
+def mapped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the journal is written through memory, or by system calls."""
+    through_memory: bool = request.param
+    monkeypatch.setattr(segments, "mappable", lambda folder: through_memory)
+    return through_memory
+
+
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path, mapped: bool) -> Iterator[Journal]:
     journal = Journal(tmp_path, "p1", segment=SEGMENT, wall=now)
     yield journal
     journal.close()
@@ -238,27 +251,73 @@ async def test_a_full_disk_refuses_new_requests_and_ends_the_others(tmp_path: Pa
     journal.close()
 
 
+@pytest.mark.parametrize("broken", ["pwrite", "fdatasync"])
 async def test_ends_that_cannot_be_written_are_said_aloud(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    journal: Journal,
+    mapped: bool,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    record = accepted("ann", "req_1", now())
+    journal.begin(accepted("ann", "req_1", now()), 100)
+    record = accepted("ann", "req_2", now())
     journal.begin(record, 100)
 
     def refuse(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", refuse)
+        patch.setattr(os, broken, refuse)
+        if broken == "fdatasync":  # a disk that failed is not written through memory any more
+            with pytest.raises(JournalError):
+                await journal.sync()
+            patch.setattr(os, "pwrite", refuse)
+        elif mapped:
+            pytest.skip("nothing is written by a system call")
         journal.end(closed(record, 5))
         with pytest.raises(JournalError):
-            journal.begin(accepted("ann", "req_2", now()), 1)
-    assert [entry.levelno for entry in caplog.records] == [logging.ERROR]
-    caplog.clear()
-    assert not journal.ready
+            journal.begin(accepted("ann", "req_3", now()), 1)
+        assert not journal.ready
+        await journal.probe()
+        assert not journal.ready
+    assert [entry.levelno for entry in caplog.records][:1] == [logging.ERROR]
     await journal.probe()
     assert journal.ready
-    journal.begin(accepted("ann", "req_3", now()), 1)
-    assert list(story_of(journal).requests) == ["req_1", "req_3"]
+    journal.begin(accepted("ann", "req_4", now()), 1)
+    assert list(story_of(journal).requests) == ["req_1", "req_2", "req_4"]
+
+
+def test_a_record_without_its_frame_is_none(tmp_path: Path) -> None:
+    log = Segments(tmp_path, SEGMENT)
+    log.append(b"whole")
+    log.close()
+    path = segment_path(tmp_path, 1)
+    data = bytearray(path.read_bytes())
+    data[13 + 8 : 13 + 8 + 4] = b"torn"
+    assert list(records(data)) == [b"whole"]
+
+
+def test_the_window_follows_the_log(tmp_path: Path, mapped: bool) -> None:
+    assert WINDOW * 3 < BIG
+    payloads = [bytes([n % 251 + 1]) * size for n, size in enumerate([70_000] * 60 + [LONGEST] * 3)]
+    log = Segments(tmp_path, BIG)
+    numbers = {log.append(payload) for payload in payloads}
+    log.flush()
+    assert numbers == {1, 2}
+    assert [
+        one for path in segment_paths(tmp_path) for one in records(path.read_bytes())
+    ] == payloads
+    log.close()
+
+
+def test_what_copies_pages_is_not_written_through_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = os.stat(tmp_path).st_dev
+    mount = f"29 1 {os.major(device)}:{os.minor(device)} / /data rw shared:1 - {{}} /dev/vda rw\n"
+    for kind, expected in (("ext4", True), ("xfs", True), ("btrfs", False), ("zfs", False)):
+        monkeypatch.setattr(Path, "read_text", lambda _, kind=kind: mount.format(kind))
+        assert mappable(tmp_path) is expected, kind
 
 
 def test_an_end_is_never_longer_than_the_room_for_it() -> None:
