@@ -11,6 +11,7 @@ is stored there is in the file, without a system call.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -84,10 +85,9 @@ class Segments:
         self._spare: int | None = None
         self.number = 0
         self._fd = -1
-        self._at = size
+        self._end = size - _FRAME.size
         self._mapping = mappable(folder)
         self._window: mmap.mmap | None = None
-        self._from = self._to = 0  # what the window shows of the file
         self.left = 0
         """Bytes of payload that still go into the current file as one record."""
         self.failed = False
@@ -97,7 +97,8 @@ class Segments:
     @property
     def room(self) -> int:
         """Bytes that can be appended for certain, however full the disk is."""
-        return self._size - self._at + (0 if self._spare is None else self._size)
+        left = self.left + _FRAME.size
+        return left + (0 if self._spare is None else self._size)
 
     @property
     def spare(self) -> bool:
@@ -115,20 +116,17 @@ class Segments:
         """
         if len(payload) > self.left:
             self._rotate()
-        at = self._at
-        end = at + _FRAME.size + len(payload)
-        if end > self._to and self._mapping:
-            self._map(at, end)
+        at = self._end - self.left
+        data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
         # A disk that failed is written with system calls, which can fail: a store can only kill.
         if self._window is None or self.failed:
-            self._write(at, payload)
+            self._write(at, data)
         else:
-            start = at - self._from
-            self._window[start + _FRAME.size : end - self._from] = payload
-            # The frame comes last: without it there is no record.
-            _FRAME.pack_into(self._window, start, len(payload), crc32(payload, at))
-        self._at = end
-        self.left -= end - at
+            try:
+                self._window.write(data)
+            except ValueError:  # it ends here
+                self._write(at, data)
+        self.left -= len(data)
         return self.number
 
     def prepare(self) -> None:
@@ -169,8 +167,9 @@ class Segments:
             for descriptor in descriptors:
                 _put_away(descriptor)
 
-    def _write(self, at: int, payload: bytes) -> None:
-        data = _FRAME.pack(len(payload), crc32(payload, at)) + payload
+    def _write(self, at: int, data: bytes) -> None:
+        """Write with a system call, and map what follows, unless the disk has failed."""
+        self._unmap()
         try:
             written = os.pwrite(self._fd, data, at)
         except OSError as error:
@@ -179,24 +178,20 @@ class Segments:
         if written != len(data):
             self.failed = True
             raise JournalError("cannot write the journal: a short write")
+        if self._mapping and not self.failed:
+            self._map(at + len(data))
 
-    def _map(self, at: int, end: int) -> None:
-        """Have the window show the file from a place on, at least up to another."""
-        self._unmap()
+    def _map(self, at: int) -> None:
         first = at - at % mmap.ALLOCATIONGRANULARITY
-        size = min(max(WINDOW, end - first), self._size - first)
-        try:
-            self._window = mmap.mmap(self._fd, size, offset=first)
-        except OSError:  # no memory for it: system calls need none
-            self._mapping = False
-        else:
-            self._from, self._to = first, first + size
+        if first < self._size:
+            with contextlib.suppress(OSError):  # no memory for it: a system call needs none
+                self._window = mmap.mmap(self._fd, min(WINDOW, self._size - first), offset=first)
+                self._window.seek(at - first)
 
     def _unmap(self) -> None:
         if self._window is not None:
             self._window.close()
         self._window = None
-        self._from = self._to = 0
 
     def _rotate(self) -> None:
         with self._sparing:
@@ -212,8 +207,7 @@ class Segments:
             self._unmap()
             self._fd, self._spare = made, None
             self.number += 1
-            self._at = 0
-            self.left = self._size - _FRAME.size
+            self.left = self._end
 
     def _made(self) -> int:
         path = self._folder / "spare"
