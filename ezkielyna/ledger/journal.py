@@ -133,7 +133,7 @@ class Journal:
             self._progress.pop(request, None)
         payload = whole = encoding.whole_end(record)
         if len(whole) > encoding.LONGEST_END:
-            payload = encoding.end(record)
+            payload = encoding.whole_end(record, ())
         try:  # as `_append` does, a call less for every request
             if len(payload) > self._segments.left:
                 self._rotate()
