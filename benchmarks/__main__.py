@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from typing import Any
 
 from benchmarks import limiters
 from benchmarks.gateways import Absent, Stage, Subject, direct, given, nginx, ours
+from benchmarks.interpreter import calls_s
 from benchmarks.load import raise_file_limit
 from benchmarks.measures import Measure, command, figures, measures, steady_rate, take
 from benchmarks.peers import peers
@@ -145,9 +145,6 @@ class Session:
         }
 
 
-CALIBRATION = 200_000
-
-
 def say(text: str) -> None:
     """Tell the progress, beside the table."""
     print(text, file=sys.stderr, flush=True)
@@ -165,29 +162,9 @@ def machine() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "system": platform.platform(),
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-        "interpreter_calls_per_s": interpreter_speed(),
+        "interpreter_calls_per_s": calls_s(),
         "load_average": " ".join(f"{one:.1f}" for one in os.getloadavg()),
     }
-
-
-def interpreter_speed() -> int:
-    """Return how many method calls a second this Python makes: builds of one version differ.
-
-    One without profile-guided optimization makes half as many, and every gateway in Python with
-    it half as much.
-    """
-
-    class Counted:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def more(self) -> int:
-            return self.number + 1
-
-    started = time.process_time()
-    for number in range(CALIBRATION):
-        Counted(number).more()
-    return int(2 * CALIBRATION / (time.process_time() - started))
 
 
 def versions(subjects: Sequence[Subject]) -> dict[str, str]:
@@ -308,7 +285,7 @@ def main() -> int:
     for name, reason in session.absent.items():
         print(f"absent: {name}: {reason}")
     session.write()
-    print(f"\nthis Python makes {interpreter_speed() / 1e6:.1f} million calls a second")
+    print(f"\nthis Python makes {calls_s() / 1e6:.1f} million calls a second")
     print(f"written: {options.output}")
     return 0 if session.subjects else 1
 
