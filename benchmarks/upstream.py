@@ -72,7 +72,8 @@ class Wheel:
             self._due += self._tick
         self._turning = self._streams > 0
         if self._turning:
-            self._loop.call_at(self._due, self._turn)
+            # uvloop rounds to milliseconds: what is sooner would be now, again and again.
+            self._loop.call_later(max(_TICK_S, self._due - now), self._turn)
 
 
 class Upstream:

@@ -19,6 +19,7 @@ from benchmarks.measures import command, figures, measures, steady_rate, take
 from benchmarks.processes import NotStarted, Started, cpu_s, family, free_port, memory_kib
 from benchmarks.scripts import MARK, answer_of, event, script_of
 from benchmarks.table import render, spread
+from benchmarks.upstream import Connection, Upstream, Wheel
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 
@@ -60,6 +61,25 @@ async def test_paced_streams_keep_their_pace(serving: Serving) -> None:
     assert (seen["errors"], seen["streams"]) == (0, 20)
     assert 0 < seen["chunks"] <= 2 * 20 * 50 * 0.2
     assert seen["gap_ms"]["p50"] > 0
+
+
+async def test_pacing_leaves_the_core_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+
+    def counted(wheel: Wheel) -> None:
+        nonlocal turns
+        turns += 1
+        turn(wheel)
+
+    turn = Wheel._turn
+    monkeypatch.setattr(Wheel, "_turn", counted)
+    loop = asyncio.get_running_loop()
+    wheel, stream = Wheel(loop, 1.0), Connection(Upstream(loop))
+    slot = wheel.add(stream)
+    await asyncio.sleep(0.05)  # less than a turn: the stream is not beaten
+    wheel.remove(stream, slot)
+    await asyncio.sleep(0.01)
+    assert 5 <= turns <= 70, "a turn a millisecond at most"
 
 
 async def test_a_paced_stream_ends_with_its_last_chunk(serving: Serving) -> None:
