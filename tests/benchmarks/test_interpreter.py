@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import interpreter
-from benchmarks.interpreter import Interpreter, chosen, on_path
+from benchmarks.interpreter import Interpreter, chosen, compared, on_path
 
 SLOW = Interpreter("/one/python3", "3.11.7", 8_000_000)
 
@@ -55,6 +55,15 @@ def test_another_one_is_taken_with_a_reason_and_a_way_back(tmp_path: Path) -> No
     assert done.stdout.strip() == sys.executable
     for told in (sys.executable, "/slow/python3 (3.11.7,", "PYTHON=python3"):
         assert told in done.stderr
+
+
+def test_a_python_is_known_by_its_best_round(tmp_path: Path) -> None:
+    counted = """echo >> $0.rounds
+        calls=$((1000 * $(wc -l < $0.rounds)))
+        echo '{"path": "/p", "version": "3", "calls_s": '$calls'}'"""
+    programs = [program(tmp_path / name, counted) for name in "ab"]
+    assert [one.calls_s for one in compared(programs)] == [1000 * interpreter.ROUNDS] * 2
+    assert compared([programs[0]])[0].calls_s == 1000 * (interpreter.ROUNDS + 1), "asked once"
 
 
 def test_one_that_is_too_old_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
