@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 import pytest
 from bson import Int64
 from pymongo import IndexModel, InsertOne, UpdateOne
+from pymongo.monitoring import CommandStartedEvent
 from tornado.ioloop import IOLoop
 
 from ezkielyna.storage.database import Database
-from ezkielyna.storage.driver import Driver, Session, connect
+from ezkielyna.storage.driver import Driver, Session, _Listener, connect
 from ezkielyna.storage.errors import Duplicate, Invalid, StorageAway, StorageError
 from ezkielyna.testing.database import DatabaseServer
 
@@ -64,6 +65,31 @@ async def test_a_pipeline_and_a_bulk(db: Database) -> None:
     assert (result.inserted_count, result.upserted_count) == (1, 1)
     grouped = things.aggregate([{"$group": {"_id": None, "n": {"$sum": "$n"}}}])
     assert [d async for d in grouped] == [{"_id": None, "n": 6}]
+
+
+async def test_every_write_waits_for_the_majority(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def note(_: object, event: CommandStartedEvent) -> None:
+        asked[event.command_name] = event.command.get("writeConcern")
+
+    async def pay(session: Session) -> None:
+        await db["things"].insert_one({"_id": 9}, session=session)
+
+    monkeypatch.setattr(_Listener, "started", note)
+    things = db["things"]
+    await things.create_indexes([IndexModel("n")])
+    await things.insert_many([{"_id": 1}, {"_id": 2}])
+    await things.update_one({"_id": 1}, {"$set": {"n": 1}})
+    await things.find_one_and_update({"_id": 1}, {"$inc": {"n": 1}})
+    await things.delete_one({"_id": 2})
+    writes = {"createIndexes", "insert", "update", "findAndModify", "delete"}
+    assert all(asked.pop(name) == {"w": "majority"} for name in writes), asked
+    await db.transaction(pay)
+    assert asked["insert"] is None, "a transaction's writes wait with its commit"
+    assert asked["commitTransaction"] == {"w": "majority"}
 
 
 async def test_more_documents_than_a_batch_holds(db: Database) -> None:
