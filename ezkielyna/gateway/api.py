@@ -11,8 +11,8 @@ from ezkielyna.contract.errors import InvalidRequest
 from ezkielyna.contract.requests import Endpoint
 from ezkielyna.gateway.admission import Admission
 from ezkielyna.gateway.authentication import Authentication, Identity
+from ezkielyna.gateway.call import Call, Handler
 from ezkielyna.gateway.catalogue import Catalogue
-from ezkielyna.gateway.delegates import Call, Handler
 from ezkielyna.gateway.pipeline import Pipeline
 from ezkielyna.gateway.reports import Reports
 
@@ -69,7 +69,7 @@ class Api:
     async def _model(self, call: Call) -> None:
         """Show one model; its name may contain slashes."""
         identity, plan = await self._identify(call)
-        name = call.path.removeprefix(MODEL_PREFIX)
+        name = call.head.path.removeprefix(MODEL_PREFIX)
         call.reply.answer(orjson.dumps(self._catalogue.document(name, plan, identity.key)))
 
     async def _key(self, call: Call) -> None:
@@ -82,7 +82,7 @@ class Api:
         await self._reports.usage(call, identity)
 
     async def _identify(self, call: Call) -> tuple[Identity, Plan]:
-        identity = await self._authentication.identify(call.key, call)
+        identity = await self._authentication.identify(call.head.credential, call)
         plan = self._admission.plan(identity.account)
         call.reply.add_lines(self._admission.standing_of(identity).lines())
         return identity, plan

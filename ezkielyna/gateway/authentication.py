@@ -9,7 +9,6 @@ ten minutes at most; a key that is not in it is then answered 503, never 401.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import structlog
 
 from ezkielyna.contract.context import Account, Key
 from ezkielyna.contract.errors import AccountSuspended, InvalidApiKey, Unavailable
+from ezkielyna.gateway.call import Credential
 from ezkielyna.gateway.spending import Spending, Spendings, SpendingStore
 from ezkielyna.gateway.suspects import Client, Suspects
 from ezkielyna.storage.errors import StorageError
@@ -93,26 +93,40 @@ class Authentication:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
 
-    async def identify(self, key: str | None, client: Client | None = None) -> Identity:
+    def known(self, credential: Credential | None) -> Identity | None:
+        """Return who this is where the cache is sure of it; else `identify` knows, and says why."""
+        identity = None if credential is None else self._identities.get(credential.digest)
+        if identity is None:
+            return None
+        now, key = self._clock(), identity.key
+        if now - identity.seen > STALE_S or key.revoked or key.expires_at:
+            return None
+        if identity.account.suspended:
+            return None
+        identity.used = now
+        return identity
+
+    async def identify(
+        self, credential: Credential | None, client: Client | None = None
+    ) -> Identity:
         """Return who this key belongs to.
 
         Raises InvalidApiKey when the key is proven bad, RateLimited when this client sent too many
         of them, AccountSuspended, or Unavailable when we cannot tell. A good key that is cached is
         never limited by what others sent.
         """
-        if not key:
+        if credential is None:
             raise InvalidApiKey(
                 "No API key was sent. Send it as 'Authorization: Bearer ez-…'; keys are made in "
                 "the console."
             )
-        digest = hashlib.sha256(key.encode()).digest()
-        identity = self._identities.get(digest)
+        identity = self._identities.get(credential.digest)
         try:
             if identity is None:
-                identity = await self._find(digest, key, client)
+                identity = await self._find(credential, client)
             self._check(identity)
         except InvalidApiKey as error:
-            raise self._suspects.answer(error, digest, client) from None
+            raise self._suspects.answer(error, credential.digest, client) from None
         return identity
 
     def _check(self, identity: Identity) -> None:
@@ -128,8 +142,9 @@ class Authentication:
         if identity.account.suspended:
             raise AccountSuspended("This account is suspended. Ask your operator.")
 
-    async def _find(self, digest: bytes, key: str, client: Client | None) -> Identity:
-        if not well_formed(key):
+    async def _find(self, credential: Credential, client: Client | None) -> Identity:
+        digest = credential.digest
+        if not well_formed(credential.text):
             raise InvalidApiKey(
                 "This is no API key of ours: a key starts with 'ez-' and is 49 characters long. "
                 "Was it copied in full?"
@@ -138,7 +153,9 @@ class Authentication:
             task = self._finding.get(digest)
             if task is None:
                 self._suspects.may_look_up(client)
-                task = asyncio.get_running_loop().create_task(self._look_up(digest, key))
+                task = asyncio.get_running_loop().create_task(
+                    self._look_up(digest, credential.text)
+                )
                 self._finding[digest] = task
             identity = await asyncio.shield(task)
             if identity is not None:

@@ -18,7 +18,7 @@ import structlog
 
 from ezkielyna.contract.context import Answer, Ended, RequestContext, Watcher
 from ezkielyna.contract.errors import GatewayError, ServerError
-from ezkielyna.gateway.delegates import Call
+from ezkielyna.gateway.call import Call, Credential
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.reply import Reply
 from ezkielyna.hooks import Hook, Timings
@@ -53,7 +53,7 @@ class RequestHooks:
 
     def follow(self, ctx: RequestContext, call: Call) -> None:
         """Let plugins see this request; `after_request` runs when the current task has ended."""
-        ctx.received = visible(call.headers, call.key)
+        ctx.received = visible(call.headers, call.head.credential)
         if self._after:
             self._following[ctx.request_id] = following = Following(ctx, call.reply)
             task = asyncio.current_task()
@@ -204,8 +204,9 @@ class Watching:
         return timed
 
 
-def visible(headers: Iterable[Any], key: str | None) -> Mapping[str, str]:
+def visible(headers: Iterable[Any], credential: Credential | None) -> Mapping[str, str]:
     """Return a request's headers, names in lower case, without any that could hold a credential."""
+    key = None if credential is None else credential.text
     pairs = dict(headers.items()) if hasattr(headers, "items") else dict(headers)
     return {
         name.lower(): text

@@ -18,10 +18,10 @@ from ezkielyna.contract.provider import Exchange, Provider
 from ezkielyna.contract.requests import LARGE_BODY, REQUESTS, Endpoint
 from ezkielyna.gateway.admission import Admission, Admitted
 from ezkielyna.gateway.authentication import Authentication, Identity
+from ezkielyna.gateway.call import Call
 from ezkielyna.gateway.catalogue import Catalogue
 from ezkielyna.gateway.charge import Charge
 from ezkielyna.gateway.counter import TokenCounter
-from ezkielyna.gateway.delegates import Call
 from ezkielyna.gateway.estimate import bound_tokens
 from ezkielyna.gateway.heartbeat import Heartbeat
 from ezkielyna.gateway.hooks import RequestHooks, Watching
@@ -66,7 +66,10 @@ class Pipeline:
         """Serve one request to its end; raises GatewayError as long as nothing was sent."""
         if self.draining:
             raise Unavailable("This server is about to stop. Try again.", retry_after_s=1)
-        identity = await self._authentication.identify(call.key, call)
+        head, authentication = call.head, self._authentication
+        identity = authentication.known(head.credential)
+        if identity is None:
+            identity = await authentication.identify(head.credential, call)
         try:
             ctx = self._understand(endpoint, call, identity)
         except GatewayError:
@@ -80,10 +83,10 @@ class Pipeline:
             call.reply.add_lines(admitted.permit.standing.lines())
             policy = self._catalogue.policies[ctx.plan.billing]
             charge = Charge(ctx, policy, self._counter, identity.spending)
-            if call.idempotency_key is None:
+            if head.idempotency_key is None:
                 deliver(call.reply, await self._charged(ctx, call.reply, charge, admitted))
             else:
-                await self._once(ctx, call.idempotency_key, call.reply, charge, admitted)
+                await self._once(ctx, head.idempotency_key, call.reply, charge, admitted)
 
     async def _charged(
         self,
@@ -125,8 +128,9 @@ class Pipeline:
     def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
         """Return the context of a request that is well-formed and allowed."""
         request = REQUESTS[endpoint].parse(call.body)
-        if call.idempotency_key is not None:
-            check(call.idempotency_key, request)
+        idempotency_key = call.head.idempotency_key
+        if idempotency_key is not None:
+            check(idempotency_key, request)
         model = self._catalogue.model(request.model)
         plan = self._admission.plan(identity.account)
         self._admission.allow(identity.account, identity.key, plan, model)

@@ -20,7 +20,7 @@ from ezkielyna.contract.limits import Limits, account_limits, key_limits
 from ezkielyna.contract.money import usd_json
 from ezkielyna.contract.usage import BUCKETS
 from ezkielyna.gateway.authentication import Identity
-from ezkielyna.gateway.delegates import Call
+from ezkielyna.gateway.call import Call
 from ezkielyna.gateway.reply import header_lines
 from ezkielyna.ledger.periods import moments, requested
 from ezkielyna.ledger.report import csv_of
@@ -128,7 +128,7 @@ class Reports:
             ("Content-Disposition", f'attachment; filename="{name}"'),
             ("Cache-Control", "no-store"),
         )
-        bodiless = call.method == "HEAD"
+        bodiless = call.head.method == "HEAD"
         call.reply.begin(b"" if bodiless else first.encode(), header_lines(headers))
         try:
             if not bodiless:

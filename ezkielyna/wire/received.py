@@ -11,12 +11,20 @@ class ReceivedHeaders(HTTPHeaders):
     """A head's headers as bytes, by names in lower case, repeated ones joined by commas.
 
     An API request asks for five headers of a dozen or two: those are decoded, and no others. Pages
-    get Tornado's own normalised dictionaries at their first other question.
+    get Tornado's own normalised dictionaries at their first other question. `notes` is for what a
+    reader makes of all but the Content-Length, by a name of its own: heads that a connection
+    repeats share them.
     """
 
-    def __init__(self, values: dict[bytes, bytes], repeated: dict[bytes, list[bytes]]) -> None:
+    def __init__(
+        self,
+        values: dict[bytes, bytes],
+        repeated: dict[bytes, list[bytes]],
+        notes: dict[Any, Any] | None = None,
+    ) -> None:
         self.values_by_name = values
         self.repeated = repeated
+        self.notes: dict[Any, Any] = {} if notes is None else notes
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a header's value."""

@@ -25,14 +25,15 @@ class RepeatedHead:
     Anything else does: another head, a part of a request, more than one.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "line")
+    __slots__ = ("_after", "_before", "_headers", "_notes", "line")
 
     def __init__(
-        self, before: bytes, after: bytes, line: RequestStartLine, headers: dict[bytes, bytes]
+        self, before: bytes, after: bytes, line: RequestStartLine, headers: ReceivedHeaders
     ) -> None:
         self._before = before
         self._after = after
-        self._headers = headers
+        self._headers = headers.values_by_name
+        self._notes = headers.notes
         self.line = line
 
     @classmethod
@@ -53,7 +54,7 @@ class RepeatedHead:
             return None
         if any(name in seen for name in _NEVER):
             return None
-        return cls(data[: length.start(1)], data[length.end(1) : end], request.start_line, seen)
+        return cls(data[: length.start(1)], data[length.end(1) : end], request.start_line, headers)
 
     def body(self, data: bytes) -> bytes | None:
         """Return the body of a request that is just these bytes; None where it must be parsed."""
@@ -69,4 +70,6 @@ class RepeatedHead:
 
     def headers(self, length: int) -> ReceivedHeaders:
         """Return the headers of a request with so long a body."""
-        return ReceivedHeaders({**self._headers, b"content-length": b"%d" % length}, {})
+        return ReceivedHeaders(
+            {**self._headers, b"content-length": b"%d" % length}, {}, self._notes
+        )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ezkielyna.contract.errors import InsufficientBalance
 from ezkielyna.contract.money import nano
+from ezkielyna.gateway.call import Credential
 from ezkielyna.gateway.spending import Spending
 from ezkielyna.storage.compaction import compact
 from ezkielyna.storage.keys import Keys
@@ -170,7 +171,7 @@ async def test_compacted_hours_count_once(gateways: Gateways) -> None:
 
 
 async def _room(gateway: RunningGateway, key: str) -> int:
-    identity = await gateway.app._authentication.identify(key)
+    identity = await gateway.app._authentication.identify(Credential(key))
     assert identity.spending is not None
     return identity.spending.left
 

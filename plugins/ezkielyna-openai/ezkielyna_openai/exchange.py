@@ -364,7 +364,7 @@ class OpenAIExchange(Exchange):
             document = loads(body)
         except ValueError:
             raise UpstreamError("The upstream's answer is not JSON.") from None
-        if failures.is_error(document):
+        if body.find(b'"error"') >= 0 and failures.is_error(document):
             raise self._reported(document)
         endpoint = self.client_request.endpoint
         images = endpoint == "images.generations"

@@ -73,7 +73,10 @@ class Repairs:
     def answer(self, body: bytes, document: Document) -> bytes:
         """Put a plain answer right, in place; return its own bytes when nothing needed it."""
         changed = False
-        for choice in _choices(document):
+        choices = document.get("choices") if isinstance(document, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict) or _is_plain(choice):
+                continue
             message = choice.get("message")
             if isinstance(message, dict):
                 changed |= self._message(message, document, _number(choice.get("index")))
@@ -195,6 +198,18 @@ class _Call:
         if name != self.name:
             return True
         return bool(arguments) and _is_json(self.arguments)
+
+
+def _is_plain(choice: Document) -> bool:
+    """True for what most answers are, and no repair is about: a text that ended as OpenAI's do."""
+    message = choice.get("message")
+    return (
+        isinstance(message, dict)
+        and isinstance(message.get("content"), str)
+        and "tool_calls" not in message
+        and "reasoning" not in message
+        and choice.get("finish_reason") in ("stop", "length")
+    )
 
 
 def _spelt_arguments(function: Document) -> bool:

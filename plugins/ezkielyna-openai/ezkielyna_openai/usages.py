@@ -13,9 +13,13 @@ PRIVATE = frozenset(
 )
 """What the operator pays an upstream is the operator's business."""
 
+_INPUT_DETAILS = "prompt_tokens_details"
 _OUTPUT_DETAILS = "completion_tokens_details"
 
-PLAIN = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+PLAIN = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", _INPUT_DETAILS, _OUTPUT_DETAILS)
+)
+"""Beside these nothing counts parts of the totals."""
 
 Document = dict[str, Any]
 Pricing = Callable[[Usage], Nano] | None
@@ -42,9 +46,9 @@ def tokens_used(usage: Document) -> Usage | None:
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if prompt is None and completion is None:
         return None
-    if prompt is not None and usage.keys() <= PLAIN:
+    if prompt is not None and usage.keys() <= PLAIN and not _in_parts(usage):
         return Usage(input=prompt, output=completion or 0)
-    ins, outs = _details(usage, "prompt_tokens_details"), _details(usage, _OUTPUT_DETAILS)
+    ins, outs = _details(usage, _INPUT_DETAILS), _details(usage, _OUTPUT_DETAILS)
     prompt, completion = prompt or 0, completed(usage, outs)
     cached = _count(ins, "cached_tokens")
     if cached is None:
@@ -65,6 +69,14 @@ def tokens_used(usage: Document) -> Usage | None:
         audio_in=audio_in,
         audio_out=audio_out,
     )
+
+
+def _in_parts(usage: Document) -> bool:
+    """True where the details say more than that there is nothing to tell, which most say."""
+    ins, outs = usage.get(_INPUT_DETAILS), usage.get(_OUTPUT_DETAILS)
+    if isinstance(ins, dict) and any(ins.values()):
+        return True
+    return isinstance(outs, dict) and any(outs.values())
 
 
 def completed(usage: Document, details: Document) -> int:
@@ -128,11 +140,19 @@ def with_cost(body: bytes, document: Document, counted: Usage, price: Pricing) -
     """
     usage = document.get("usage")
     if price is not None and usage and _as_counted(usage, counted):
-        span = value_span(body, "usage", document)
-        if span is not None:
+        end = _end_of_usage(body, document)
+        if end:
             cost = usd(price(counted), 0).encode()
-            return b'%b,"cost":%b%b' % (body[: span[1] - 1], cost, body[span[1] - 1 :])
+            return b'%b,"cost":%b%b' % (body[:end], cost, body[end:])
     return with_value(body, "usage", shown(usage_in(document) or {}, counted, price), document)
+
+
+def _end_of_usage(body: bytes, document: Document) -> int:
+    """Return where the object of the member `usage` is closed; 0 where that is not certain."""
+    if next(reversed(document)) == "usage":  # the last member, as it mostly is
+        return body.rfind(b"}", 0, body.rfind(b"}"))
+    span = value_span(body, "usage", document)
+    return 0 if span is None else span[1] - 1
 
 
 def _as_counted(usage: Document, counted: Usage) -> bool:
