@@ -137,7 +137,7 @@ class Price:
 
     def bill(self, usage: Usage) -> Bill:
         """Return the bill for this usage, line by line."""
-        numbers = usage.numbers
+        numbers = usage[:8]
         items = zip(BUCKETS, numbers, self._in_order, strict=True)
         return Bill.of(compress(items, numbers), self.version)  # most buckets are empty
 

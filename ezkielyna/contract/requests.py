@@ -157,7 +157,8 @@ class ApiRequest(BaseModel):
         return 1
 
 
-_OF_MESSAGES: Final = (("content", (str, list, NoneType)), ("tool_calls", (list, NoneType)))
+_CONTENT: Final = (str, list, NoneType)
+_TOOL_CALLS: Final = (list, NoneType)
 """What every upstream demands of these fields; the rest of a message is the upstream's to judge."""
 
 
@@ -176,31 +177,40 @@ class ChatRequest(ApiRequest):
     tools: list[dict[str, Any]] | None = None
 
     def _check(self) -> None:
-        super()._check()
-        for position, message in enumerate(self.messages):
-            if not isinstance(message.get("role"), str):
-                raise InvalidRequest(
-                    "Every message needs a 'role' such as 'user' or 'assistant'.",
-                    param=f"messages[{position}].role",
-                )
-            for name, kinds in _OF_MESSAGES:
-                if not isinstance(message.get(name), kinds):
-                    place = f"messages[{position}].{name}"
-                    expected = "text or a list of parts" if name == "content" else "a list"
-                    raise InvalidRequest(
-                        f"Invalid value for '{place}': expected {expected}.", param=place
-                    )
+        if self.stream_options is not None:
+            super()._check()
+        for message in self.messages:
+            if not (
+                isinstance(message.get("role"), str)
+                and isinstance(message.get("content"), _CONTENT)
+                and isinstance(message.get("tool_calls"), _TOOL_CALLS)
+            ):
+                raise _faulty(self.messages, message)
 
     def output_limit(self) -> int | None:
         """Return `max_completion_tokens`, else the deprecated `max_tokens`, times `n`."""
         limit = self.max_completion_tokens
         if limit is None:
             limit = self.max_tokens
-        return None if limit is None else limit * self.choices()
+        return None if limit is None else limit * (self.n or 1)
 
     def choices(self) -> int:
         """Return `n`."""
         return self.n or 1
+
+
+def _faulty(messages: list[dict[str, Any]], message: dict[str, Any]) -> InvalidRequest:
+    """Return the error for a message that no upstream would take."""
+    place = f"messages[{next(i for i, one in enumerate(messages) if one is message)}]"
+    if not isinstance(message.get("role"), str):
+        return InvalidRequest(
+            "Every message needs a 'role' such as 'user' or 'assistant'.", param=f"{place}.role"
+        )
+    name, expected = "tool_calls", "a list"
+    if not isinstance(message.get("content"), _CONTENT):
+        name, expected = "content", "text or a list of parts"
+    param = f"{place}.{name}"
+    return InvalidRequest(f"Invalid value for '{param}': expected {expected}.", param=param)
 
 
 class CompletionRequest(ApiRequest):

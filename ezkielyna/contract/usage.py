@@ -52,12 +52,17 @@ class Usage(NamedTuple):
     @property
     def input_total(self) -> int:
         """All tokens that went in, as OpenAI's `prompt_tokens` counts them."""
-        return self.input + self.cached_input + self.cache_write + self.audio_in
+        return self.totals()[0]
 
     @property
     def output_total(self) -> int:
         """All tokens that came out, as OpenAI's `completion_tokens` counts them."""
-        return self.output + self.reasoning + self.audio_out
+        return self.totals()[1]
+
+    def totals(self) -> tuple[int, int]:
+        """Return `input_total` and `output_total`; where both are asked, it takes half as long."""
+        into, cached, written, out, reasoning, audio_in, audio_out, _, _ = self
+        return into + cached + written + audio_in, out + reasoning + audio_out
 
     @property
     def total(self) -> int:
@@ -69,7 +74,7 @@ class Usage(NamedTuple):
     @property
     def plausible(self) -> bool:
         """False when a bucket is negative or not a whole number."""
-        numbers = self.numbers
+        numbers = self[:8]
         return set(map(type, numbers)) == _WHOLE_NUMBERS and min(numbers) >= 0
 
 

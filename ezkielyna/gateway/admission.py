@@ -54,8 +54,9 @@ class Admission:
         """Return the account's plan; the default one where the configuration dropped it."""
         return self._plans.get(account.plan, self._default)
 
-    def allow(self, account: Account, key: Key, plan: Plan, model: Model) -> None:
-        """Raise EmailNotVerified or ModelNotAllowed for what may not be used."""
+    def allow(self, account: Account, key: Key, model: Model) -> Plan:
+        """Return the account's plan; raises EmailNotVerified or ModelNotAllowed."""
+        plan = self._plans.get(account.plan, self._default)
         if self._require_verified_email and not account.verified:
             raise EmailNotVerified(
                 "Verify your e-mail address first: the link is in the mail we sent at sign-up."
@@ -68,6 +69,7 @@ class Admission:
             raise ModelNotAllowed(
                 f"This API key is not allowed to use the model '{model.name}'.", param="model"
             )
+        return plan
 
     def permit(self, ctx: RequestContext) -> Admitted:
         """Return the permit of the plan's limiter, to be held by `async with`."""

@@ -283,11 +283,12 @@ class Charge:
         if not usage.plausible:
             return True
         ctx = self._ctx
-        if usage.input_total > max(ctx.input_bound, ctx.model.context) * ABSURD_FACTOR:
+        tokens_in, tokens_out = usage.totals()
+        if tokens_in > max(ctx.input_bound, ctx.model.context) * ABSURD_FACTOR:
             return True
-        if usage.output_total <= max(ctx.output_bound * ABSURD_FACTOR, ABSURD_FLOOR):
+        if tokens_out <= max(ctx.output_bound * ABSURD_FACTOR, ABSURD_FLOOR):
             return False
-        return usage.output_total > _tokens(exchange.delivered()) * ABSURD_FACTOR
+        return tokens_out > _tokens(exchange.delivered()) * ABSURD_FACTOR
 
     def _estimate(self, delivered: Delivered, answer: bytes = b"") -> Usage:
         """Return the usage by sizes: of the delivered text, else of the whole answer."""

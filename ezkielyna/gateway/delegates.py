@@ -74,11 +74,6 @@ class ApiRouter(Router):
         """Return the pages' handler: API paths never come here."""
         return self.pages.find_handler(request)
 
-    def admit(self) -> None:
-        """Raise Overloaded while as many requests are in flight as there may be."""
-        if len(self.running) >= self.guard.most:
-            raise self.guard.refusal()
-
     def read(self, line: RequestStartLine, headers: HTTPHeaders) -> Head:
         """Return what the head of an API request says; raises GatewayError for a wrong one."""
         if len(line.path) > MAX_URL_BYTES:
@@ -131,19 +126,21 @@ class ApiDelegate(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         """Choose who answers; refuse at once what cannot be right."""
         assert isinstance(start_line, RequestStartLine)
+        router = self._router
         notes = headers.notes if isinstance(headers, ReceivedHeaders) else {}
         head: Head | None = notes.get(Head)
         if head is None and api_path(start_line.path) is None:
-            self._inner = self._router.pages.start_request(self._server, self._connection)
+            self._inner = router.pages.start_request(self._server, self._connection)
             return self._inner.headers_received(start_line, headers)
         self._headers = headers
         bodiless = start_line.method == "HEAD"
         self._reply = reply = Reply(self._connection, new_request_id(), bodiless=bodiless)
         self._connection.set_close_callback(reply.cut)  # type: ignore[attr-defined]
         try:
-            self._router.admit()
+            if len(router.running) >= router.guard.most:
+                raise router.guard.refusal()
             if head is None:
-                head = notes[Head] = self._router.read(start_line, headers)
+                head = notes[Head] = router.read(start_line, headers)
             self._head = head
         except GatewayError as error:
             self._refuse(error)

@@ -28,7 +28,7 @@ from ezkielyna.gateway.hooks import RequestHooks, Watching
 from ezkielyna.gateway.idempotency import Claim, Idempotency, check, replay
 from ezkielyna.gateway.relay import PlainRelay, StreamRelay
 from ezkielyna.gateway.reply import Reply
-from ezkielyna.gateway.routing import Noted, Routing
+from ezkielyna.gateway.routing import Routing, note
 from ezkielyna.gateway.settled import Settled
 from ezkielyna.ledger.books import Ledger
 from ezkielyna.wire.upstream import Upstream
@@ -132,8 +132,7 @@ class Pipeline:
         if idempotency_key is not None:
             check(idempotency_key, request)
         model = self._catalogue.model(request.model)
-        plan = self._admission.plan(identity.account)
-        self._admission.allow(identity.account, identity.key, plan, model)
+        plan = self._admission.allow(identity.account, identity.key, model)
         ctx = RequestContext(
             request_id=call.reply.request_id,
             endpoint=endpoint,
@@ -165,15 +164,20 @@ class Pipeline:
             exchange.created = int(ctx.started_at)
             if exchange.dropped:
                 reply.add_headers([("x-ezkielyna-dropped", ", ".join(exchange.dropped))])
+            answer, started_at = None, time.time()
             try:
-                with Noted(charge.record, ctx.model):
-                    if ctx.request.streamed:
-                        await self._stream(provider, exchange, reply, charge, watching)
-                        return None
-                    return await self._plain(provider, exchange, charge, settled)
-            except UpstreamError as error:
-                if last or reply.begun or not error.retryable:
+                if ctx.request.streamed:
+                    await self._stream(provider, exchange, reply, charge, watching)
+                else:
+                    answer = await self._plain(provider, exchange, charge, settled)
+            except BaseException as error:
+                note(charge.record, ctx.model, started_at, error)
+                once_more = isinstance(error, UpstreamError) and error.retryable
+                if last or reply.begun or not once_more:
                     raise
+            else:
+                note(charge.record, ctx.model, started_at)
+                return answer
         raise AssertionError("a model has at least one route")
 
     async def _plain(

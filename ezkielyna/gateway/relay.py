@@ -27,14 +27,18 @@ HEARTBEAT = b": keep-alive\n\n"
 
 
 class PlainRelay:
-    """Collects a whole answer. A plain request runs to its end without its client."""
+    """Collects a whole answer. A plain request runs to its end without its client.
 
-    __slots__ = ("_body", "_headers", "_status", "ended")
+    `data_received` keeps a part of the body.
+    """
+
+    __slots__ = ("_body", "_headers", "_status", "data_received", "ended")
 
     def __init__(self) -> None:
         self._status = 0
         self._headers: Headers = {}
         self._body: list[bytes] = []
+        self.data_received = self._body.append  # no Python frame for a part
         self.ended: asyncio.Future[tuple[int, Headers, bytes]] = (
             asyncio.get_running_loop().create_future()
         )
@@ -42,10 +46,6 @@ class PlainRelay:
     def headers_received(self, status: int, headers: Headers) -> None:
         """Keep the head."""
         self._status, self._headers = status, headers
-
-    def data_received(self, data: bytes) -> None:
-        """Keep a part of the body."""
-        self._body.append(data)
 
     def finished(self) -> None:
         """Hand over the answer."""

@@ -22,7 +22,10 @@ CORS = f"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: {EXPOS
 EVENT_STREAM = (
     "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
-_REASONS = {200: "OK", 204: "No Content"}
+_LINES = {
+    status: ResponseStartLine("HTTP/1.1", status, reason)
+    for status, reason in ((200, "OK"), (204, "No Content"))
+}
 
 
 class Reply:
@@ -155,7 +158,7 @@ class Reply:
             return
         lines = f"{own}X-Request-Id: {self.request_id}\r\n{CORS}{self._headers}"
         headers = PreparedHeaders(lines, length=length, closes=self._closes)
-        line = ResponseStartLine("HTTP/1.1", status, _REASONS.get(status, "Error"))
+        line = _LINES.get(status) or ResponseStartLine("HTTP/1.1", status, "Error")
         self._connection.write_headers(line, headers, body)
 
 

@@ -63,28 +63,15 @@ class Routing:
         yield True, provider, provider.exchange(request, model.upstream_model)
 
 
-class Noted:
-    """Appends an attempt to the record, with its times and how it ended."""
-
-    __slots__ = ("_model", "_record", "_started")
-
-    def __init__(self, record: UsageRecord, model: Model) -> None:
-        self._record = record
-        self._model = model
-        self._started = time.time()
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        status, word = 200, ""
-        if isinstance(error, GatewayError):
-            status, word = error.status, error.type
-        elif error is not None:
-            status, word = 0, type(error).__name__
-        model = self._model
-        self._record.attempts.append(
-            Attempt(model.provider, model.upstream_model, self._started, time.time(), status, word)
-        )
+def note(
+    record: UsageRecord, model: Model, started_at: float, error: BaseException | None = None
+) -> None:
+    """Append an attempt that ends now to the record, with its times and how it ended."""
+    status, word = 200, ""
+    if isinstance(error, GatewayError):
+        status, word = error.status, error.type
+    elif error is not None:
+        status, word = 0, type(error).__name__
+    record.attempts.append(
+        Attempt(model.provider, model.upstream_model, started_at, time.time(), status, word)
+    )

@@ -14,6 +14,8 @@ from ezkielyna.gateway.idempotency import Claim
 from ezkielyna.gateway.relay import ClientGone, MoneyEnded
 from ezkielyna.ledger.record import Outcome
 
+OK: tuple[Outcome, int] = "ok", 200
+
 
 class Settled:
     """Settles the charge exactly once, whatever ends the request; `async with` it.
@@ -48,7 +50,7 @@ class Settled:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> bool:
-        outcome, status = ending(error)
+        outcome, status = OK if error is None else ending(error)
         try:
             if self.usage is None and self.exchange is not None:
                 await self._measure(self.exchange, outcome, error)
@@ -72,11 +74,9 @@ class Settled:
             self.usage = await self._charge.counted(delivered) or self.usage
 
 
-def ending(error: BaseException | None) -> tuple[Outcome, int]:
-    """Return what an error, or its absence, makes of a request."""
+def ending(error: BaseException) -> tuple[Outcome, int]:
+    """Return what an error makes of a request."""
     match error:
-        case None:
-            return "ok", 200
         case ClientGone():
             return "client_gone", 499
         case MoneyEnded():

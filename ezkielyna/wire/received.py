@@ -6,6 +6,8 @@ from typing import Any
 
 from tornado.httputil import HTTPHeaders
 
+_OWN = frozenset({"values_by_name", "repeated"})
+
 
 class ReceivedHeaders(HTTPHeaders):
     """A head's headers as bytes, by names in lower case, repeated ones joined by commas.
@@ -33,11 +35,28 @@ class ReceivedHeaders(HTTPHeaders):
 
     def __getattr__(self, name: str) -> Any:
         # Reached only while the base class lacks what it keeps: build that, once.
-        own = self.__dict__
-        if name.startswith("__") or "values_by_name" not in own or "_dict" in own:
+        if name.startswith("__") or name in _OWN or "_dict" in self.__dict__:
             raise AttributeError(name)
         HTTPHeaders.__init__(self)
         for header, value in self.values_by_name.items():
             for single in self.repeated.get(header, (value,)):
                 self.add(header.decode("latin-1"), single.decode("latin-1"))
         return getattr(self, name)
+
+
+class RepeatedHeaders(ReceivedHeaders):
+    """Headers that came before on their connection, but for the Content-Length."""
+
+    repeated: dict[bytes, list[bytes]] = {}  # noqa: RUF012 - nobody writes it
+
+    def __init__(self, before: ReceivedHeaders, length: int) -> None:
+        self._before = before
+        self._length = length
+        self.notes = before.notes
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "values_by_name":
+            return super().__getattr__(name)
+        values = {**self._before.values_by_name, b"content-length": b"%d" % self._length}
+        self.values_by_name = values
+        return values

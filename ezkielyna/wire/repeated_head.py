@@ -25,15 +25,14 @@ class RepeatedHead:
     Anything else does: another head, a part of a request, more than one.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_notes", "line")
+    __slots__ = ("_after", "_before", "headers", "line")
 
     def __init__(
         self, before: bytes, after: bytes, line: RequestStartLine, headers: ReceivedHeaders
     ) -> None:
         self._before = before
         self._after = after
-        self._headers = headers.values_by_name
-        self._notes = headers.notes
+        self.headers = headers
         self.line = line
 
     @classmethod
@@ -67,9 +66,3 @@ class RepeatedHead:
             return None
         begin = end + len(after)
         return data[begin:] if begin + int(digits) == len(data) else None
-
-    def headers(self, length: int) -> ReceivedHeaders:
-        """Return the headers of a request with so long a body."""
-        return ReceivedHeaders(
-            {**self._headers, b"content-length": b"%d" % length}, {}, self._notes
-        )

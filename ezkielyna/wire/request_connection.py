@@ -73,9 +73,8 @@ class RequestConnection(HTTPConnection):
         self.max_body = server.limits.max_body
         self.body_timeout_s = server.limits.body_timeout_s
 
-    @property
     def closes(self) -> bool:
-        """True when the connection ends with this answer."""
+        """Return True when the connection ends with this answer."""
         return self._close_header or self.no_keep_alive or not self.keep_alive
 
     # Tornado's interface.

@@ -14,7 +14,7 @@ from ezkielyna.contract.errors import (
     InvalidRequest,
     RequestTooLarge,
 )
-from ezkielyna.wire.received import ReceivedHeaders
+from ezkielyna.wire.received import ReceivedHeaders, RepeatedHeaders
 from ezkielyna.wire.repeated_head import RepeatedHead
 from ezkielyna.wire.request_connection import RequestConnection
 
@@ -82,7 +82,7 @@ class RequestReader:
         body = known.body(data)
         if body is None or len(body) > self._limits.max_body:
             return False
-        headers = known.headers(len(body))
+        headers = RepeatedHeaders(known.headers, len(body))
         request = RequestConnection(self._server, known.line, headers)
         request.keep_alive = request.complete = True
         if body:

@@ -278,10 +278,13 @@ class ServerConnection(Timed):
 
     def _ended(self, request: RequestConnection) -> bool:
         """Put an answered request aside; False where the connection ends with it."""
-        request.lost()  # tells a delegate that answered before it had all of the request
+        if request.delivered:
+            request.delegate = None  # and no cycle stays behind
+        else:
+            request.lost()  # tells a delegate that answered before it had all of the request
         self._current = None
         self._since = since = self._loop.time()
-        if request.complete and not request.closes and not self._listener.draining:
+        if request.complete and not request.closes() and not self._listener.draining:
             self._served = True
             if not self.queue:
                 self._ahead = 0

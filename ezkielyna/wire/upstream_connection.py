@@ -83,20 +83,21 @@ class UpstreamConnection(Timed):
         self.reused = False
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # no Python frame for a piece of a body
+        self._status = 0
+        self._until_close = False
+        self._keep_alive = False
+        self._body_end = 0
+        self._fault: UpstreamError | None = None
         self._reset()
         self._parser = HttpResponseParser(self)
 
     def _reset(self) -> None:
-        self._status = 0
+        """Begin anew, but for what the next answer's head and end set in any case."""
         self._head: AnswerHeaders | None = None  # complete, not yet or already handed on
         self._headers: list[tuple[bytes, bytes]] = []  # being read: a head, or ignored trailers
         self._head_bytes = 0
         self._open = False  # the receiver has the head
         self._complete = False
-        self._keep_alive = False
-        self._until_close = False
-        self._body_end = 0
-        self._fault: UpstreamError | None = None
         self._decoder: Decoder | None = None
         self._outgoing: Outgoing | None = None
 
@@ -212,6 +213,8 @@ class UpstreamConnection(Timed):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._fault = UpstreamError("The upstream's answer is not HTTP.")
+        if len(self._headers) > MAX_HEADERS:
+            self._fault = UpstreamError("The upstream's answer has too many headers.")
         try:
             self._deliver(call, len(data))
         except BaseException:
@@ -255,19 +258,19 @@ class UpstreamConnection(Timed):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header of the head or of the trailers."""
-        headers = self._headers
-        headers.append((name, value))
-        if len(headers) > MAX_HEADERS:
-            raise ValueError("too many headers")
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the head, unless it is an interim one or not the first."""
         headers, self._headers = self._headers, []
+        if len(headers) > MAX_HEADERS:
+            raise ValueError("too many headers")
         status = self._parser.get_status_code()
         if status < 200 or self._complete:
             return
         self._status, self._head = status, AnswerHeaders(headers)
-        self._until_close = _delimited_by_close(self._head)
+        values = self._head.values_by_name
+        self._until_close = b"content-length" not in values and _until_close(values)
         assert self.call is not None
         if self.call.method == "HEAD":
             # llhttp cannot be told that no body follows; the connection is closed afterwards.
@@ -376,9 +379,6 @@ class UpstreamConnection(Timed):
             call.fail(error)
 
 
-def _delimited_by_close(headers: AnswerHeaders) -> bool:
-    """True when neither a length nor chunks say where the body ends (RFC 9112, section 6.3)."""
-    values = headers.values_by_name
-    if b"transfer-encoding" in values:
-        return not values[b"transfer-encoding"].lower().endswith(b"chunked")
-    return b"content-length" not in values
+def _until_close(values: dict[bytes, bytes]) -> bool:
+    """True when no chunks say where a body without a length ends (RFC 9112, section 6.3)."""
+    return not values.get(b"transfer-encoding", b"").lower().endswith(b"chunked")

@@ -157,9 +157,10 @@ def _end_of_usage(body: bytes, document: Document) -> int:
 
 def _as_counted(usage: Document, counted: Usage) -> bool:
     """True when the upstream's numbers keep OpenAI's invariants and nothing private is there."""
+    tokens_in, tokens_out = counted.totals()
     return (
-        usage.get("total_tokens") == counted.total
-        and usage.get("completion_tokens") == counted.output_total
+        usage.get("total_tokens") == tokens_in + tokens_out
+        and usage.get("completion_tokens") == tokens_out
         and PRIVATE.isdisjoint(usage)
     )
 
