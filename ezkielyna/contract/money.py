@@ -185,7 +185,7 @@ class Bill(NamedTuple):
             running = -(-exact // TOKENS_PER_RATE)
             lines.append(BillLine(bucket, quantity, rate, running - billed))
             billed = running
-        return cls(tuple(lines), checked(billed), version)
+        return cls(tuple(lines), billed if billed <= MAX_NANO else checked(billed), version)
 
 
 NO_BILL = Bill((), 0)

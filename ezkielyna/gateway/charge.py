@@ -92,7 +92,8 @@ class Charge:
         if self._spending is None:
             ctx = self._ctx
             # A plain request reserves for all its output, which is how the context stands.
-            most = self._quote(self._first_output()) if self._sliced else self._policy.quote(ctx)
+            streamed = ctx.request.streamed
+            most = self._quote(self._first_output()) if streamed else self._policy.quote(ctx)
             self._reservation = ledger.reserve_now(self.record, most)
         return self._reservation is not None
 

@@ -32,7 +32,6 @@ from ezkielyna.contract.errors import (
 from ezkielyna.gateway.call import Call, Handler, Head, api_path, check_body_headers, too_large
 from ezkielyna.gateway.guard import Guard
 from ezkielyna.gateway.reply import Reply
-from ezkielyna.wire.received import ReceivedHeaders
 from ezkielyna.wire.request_id import new_request_id
 
 log = structlog.stdlib.get_logger("ezkielyna.gateway")
@@ -127,7 +126,7 @@ class ApiDelegate(HTTPMessageDelegate):
         """Choose who answers; refuse at once what cannot be right."""
         assert isinstance(start_line, RequestStartLine)
         router = self._router
-        notes = headers.notes if isinstance(headers, ReceivedHeaders) else {}
+        notes: dict[Any, Any] = getattr(headers, "notes", {})  # kept by our own listener
         head: Head | None = notes.get(Head)
         if head is None and api_path(start_line.path) is None:
             self._inner = router.pages.start_request(self._server, self._connection)

@@ -45,7 +45,7 @@ class OpenAIExchange(Exchange):
     _triggers: tuple[bytes, ...] = ()
     _rest: list[bytes]
     _rest_size = _size = _events = _searched = _progress = 0
-    _after_return = _done = _started = False
+    _after_return = _done = _started = _named = _shows_usage = False
     _heedful = True  # look at every event: the first one, and those after the end
     _null = b""
     _owed: tuple[bytes, dict[str, Any]] | None = None
@@ -58,11 +58,12 @@ class OpenAIExchange(Exchange):
         self.client_request = request
         url, body = provider.url(request.endpoint, model), requests.body(request, model, preset)
         self.request = UpstreamRequest("POST", url, provider.headers, body)
-        self._shows_usage = request.wants_usage
-        self._named = request.endpoint in self.endless
-        if preset.repairs or request.streamed:
+        streamed = request.streamed
+        if preset.repairs or streamed:
             self._repairs = Repairs(preset.repairs, provider.spaced_triggers)
-        if request.streamed:
+        if streamed:
+            self._shows_usage = request.wants_usage
+            self._named = request.endpoint in self.endless
             self._triggers = provider.triggers
             self._rest = []
             self._delivery = Delivery(request.endpoint)

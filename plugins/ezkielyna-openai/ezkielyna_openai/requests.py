@@ -7,11 +7,13 @@ from typing import Any
 from ezkielyna import ApiRequest
 from ezkielyna_openai.presets import Preset
 
+IMAGES = "images.generations"
+
 PATHS = {
     "chat.completions": "/chat/completions",
     "completions": "/completions",
     "embeddings": "/embeddings",
-    "images.generations": "/images/generations",
+    IMAGES: "/images/generations",
 }
 
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
@@ -41,7 +43,7 @@ def _may_stay(request: ApiRequest, raw: bytes, model: str, preset: Preset) -> bo
         and not ((len(raw) > _MOST_SEARCHED or raw.find(b"null") >= 0) and _has_null(request))
         and not (preset.drop_fields and _has_one_of(request, preset.drop_fields))
         and not (preset.one_limit and _has_one_of(request, ("max_completion_tokens",)))
-        and not _base64_only(request, model, preset)
+        and not (request.endpoint == IMAGES and _base64_only(request, model, preset))
         and not (request.stream_options is not None and _needs_usage(request, preset))
         and not (request.stream and not request.streamed)
     )
@@ -59,7 +61,7 @@ def _has_one_of(request: ApiRequest, names: tuple[str, ...]) -> bool:
 def _base64_only(request: ApiRequest, model: str, preset: Preset) -> bool:
     """True when a format is asked of an image model that knows only one, and not by its name."""
     return (
-        request.endpoint == "images.generations"
+        request.endpoint == IMAGES
         and model.startswith(preset.base64_images)
         and _has_one_of(request, ("response_format",))
     )
