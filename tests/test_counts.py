@@ -31,9 +31,9 @@ from ezkielyna.testing.dialect import DONE, chat_answer, chunk, usage_chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LIMITS = {  # Python calls and calls into C
-    ("plain", "llhttp"): (207, 225),
-    ("plain", "tornado"): (542, 462),
-    ("chunk", "llhttp"): (14, 26),
+    ("plain", "llhttp"): (180, 195),
+    ("plain", "tornado"): (520, 462),
+    ("chunk", "llhttp"): (18, 34),
     ("chunk", "tornado"): (32, 52),
 }
 PEAK_KIB = 28

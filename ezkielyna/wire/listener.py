@@ -15,6 +15,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import StreamClosedError
 
 from ezkielyna.contract.errors import GatewayError
+from ezkielyna.wire.outbox import Outbox
 from ezkielyna.wire.server_connection import ServerConnection
 
 __all__ = ["Listener", "ListenerLimits", "Refuse", "plainly"]
@@ -71,6 +72,7 @@ class Listener:
     async def start(self, sock: socket.socket) -> None:
         """Accept connections on a bound socket; the listener owns it from now on."""
         loop = asyncio.get_running_loop()
+        self.outbox = Outbox(loop)
         self.done_future = loop.create_future()
         self.done_future.set_result(None)
         self._server = await loop.create_server(

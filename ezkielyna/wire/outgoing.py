@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from ezkielyna.wire.outbox import Sender
+
 SLICE_BYTES = 256 * 1024
 """Encrypting 10 MiB at once would take 40 ms, and twice as much memory again."""
 
@@ -16,9 +18,7 @@ class Outgoing:
 
     __slots__ = ("_handle", "_left", "_loop", "_paused", "_transport")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, body: bytes
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Sender, body: bytes) -> None:
         self._loop = loop
         self._transport = transport
         self._left: memoryview | None = memoryview(body)

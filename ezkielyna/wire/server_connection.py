@@ -11,6 +11,7 @@ from tornado.httputil import HTTPInputError
 from tornado.iostream import StreamClosedError
 
 from ezkielyna.contract.errors import GatewayError, InvalidRequest, Overloaded, RequestTooLarge
+from ezkielyna.wire.outbox import Sender
 from ezkielyna.wire.request_connection import Context, RequestConnection, refusal
 from ezkielyna.wire.request_reader import RequestReader
 from ezkielyna.wire.timed import Timed
@@ -61,7 +62,7 @@ class ServerConnection(Timed):
         self.queue: deque[RequestConnection] = deque()
         self.closed = False
         self._reader = RequestReader(self)
-        self._transport: asyncio.Transport | None = None
+        self._transport: Sender | None = None
         self._current: RequestConnection | None = None
         self._advancing = False
         self._ahead = 0
@@ -77,7 +78,7 @@ class ServerConnection(Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read, or refuse the connection where there are too many."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = Sender(self._listener.outbox, cast(asyncio.Transport, transport))
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.context = Context(peer[0])
@@ -321,7 +322,7 @@ class ServerConnection(Timed):
         """Close our side, and read away what the client still sends."""
         self._lingering = True
         self._since = self._loop.time()
-        transport = cast(asyncio.Transport, self._transport)
+        transport = cast(Sender, self._transport)
         if not transport.is_closing():
             transport.write_eof()
         self._regulate()
@@ -336,7 +337,7 @@ class ServerConnection(Timed):
             self._ahead = 0  # nothing but what is being read
         waiting = current is not None and current.waiting is not None and not current.complete
         deaf = not self._lingering and (waiting or self._ahead > _QUEUED_BYTES)
-        transport = cast(asyncio.Transport, self._transport)
+        transport = cast(Sender, self._transport)
         if deaf is not self._deaf and not transport.is_closing():
             self._deaf = deaf
             if deaf:
@@ -345,7 +346,7 @@ class ServerConnection(Timed):
                 transport.resume_reading()
 
     def _buffered(self) -> int:
-        return cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        return cast(Sender, self._transport).get_write_buffer_size()
 
     # Time.
 

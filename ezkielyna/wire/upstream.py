@@ -14,6 +14,7 @@ from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.contract.provider import TimeLimits, UpstreamRequest
 from ezkielyna.wire.call import Call, Receiver
 from ezkielyna.wire.dial import Dialer
+from ezkielyna.wire.outbox import Outbox
 from ezkielyna.wire.proxies import Proxies
 from ezkielyna.wire.target import Origin, Target, end_of_head, first_lines, head
 from ezkielyna.wire.upstream_connection import UpstreamConnection
@@ -61,6 +62,7 @@ class Upstream:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
+            self.outbox = Outbox(loop)
         call = Call(receiver, limits, loop.time() + limits.total_s)
         try:
             self._prepare(call, request)

@@ -13,6 +13,7 @@ from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.wire.answered import AnswerHeaders
 from ezkielyna.wire.call import Call
 from ezkielyna.wire.decoding import Decoder
+from ezkielyna.wire.outbox import Outbox, Sender
 from ezkielyna.wire.outgoing import Outgoing
 from ezkielyna.wire.target import Origin
 from ezkielyna.wire.timed import Timed
@@ -30,6 +31,7 @@ class Pool(Protocol):
     """What a connection reports to."""
 
     idle_s: float
+    outbox: Outbox
 
     def keep(self, connection: UpstreamConnection) -> bool:
         """Take an idle connection; False when there are enough."""
@@ -76,7 +78,7 @@ class UpstreamConnection(Timed):
     def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._pool = pool
-        self._transport: asyncio.Transport | None = None
+        self._transport: Sender | None = None
         self._since = loop.time()
         self.origin = origin
         self.call: Call | None = None
@@ -130,14 +132,14 @@ class UpstreamConnection(Timed):
     def pause(self) -> None:
         """Stop reading."""
         if self.alive:
-            cast(asyncio.Transport, self._transport).pause_reading()
+            cast(Sender, self._transport).pause_reading()
 
     def resume(self) -> None:
         """Read on; the limit between two reads starts anew."""
         if self.alive:
             self._since = self._loop.time()
             self._watch()
-            cast(asyncio.Transport, self._transport).resume_reading()
+            cast(Sender, self._transport).resume_reading()
 
     def drop(self) -> None:
         """Close at once; the call, if any, is not told."""
@@ -188,7 +190,7 @@ class UpstreamConnection(Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; TCP_NODELAY is set by the event loop."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = Sender(self._pool.outbox, cast(asyncio.Transport, transport))
 
     def pause_writing(self) -> None:
         """Hold back a large body."""
