@@ -59,9 +59,8 @@ class OpenAIExchange(Exchange):
         url, body = provider.url(request.endpoint, model), requests.body(request, model, preset)
         self.request = UpstreamRequest("POST", url, provider.headers, body)
         streamed = request.streamed
-        if preset.repairs or streamed:
-            self._repairs = Repairs(preset.repairs, provider.spaced_triggers)
         if streamed:
+            self._repairs = Repairs(preset.repairs)
             self._shows_usage = request.wants_usage
             self._named = request.endpoint in self.endless
             self._triggers = provider.triggers
@@ -373,7 +372,7 @@ class OpenAIExchange(Exchange):
         if not isinstance(document, dict) or not isinstance(document.get(content), list):
             raise UpstreamError("The upstream's answer has no content.")
         if self.provider.preset.repairs:
-            body = self._repairs.answer(body, document)
+            body = self.provider.repairs.answer(body, document)
         usage = usages.usage_in(document)
         if images:
             self.usage = usages.images_made(usage, len(document["data"]))

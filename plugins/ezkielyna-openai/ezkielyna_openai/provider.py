@@ -13,7 +13,7 @@ from ezkielyna import ApiRequest, Exchange, Provider, ProviderSettings
 from ezkielyna import __version__ as version
 from ezkielyna_openai.exchange import OpenAIExchange
 from ezkielyna_openai.presets import COMPATIBLE, OPENAI, PRESETS, Preset
-from ezkielyna_openai.repairs import triggers
+from ezkielyna_openai.repairs import Repairs, triggers
 from ezkielyna_openai.requests import PATHS
 
 
@@ -56,6 +56,8 @@ class OpenAIProvider(Provider):
         super().__init__(name, settings)
         self.secret = settings.api_key.get_secret_value()
         self.preset = self._preset()
+        self.repairs = Repairs(self.preset.repairs)
+        """Of plain answers, which need no memory of what came before."""
         self.triggers = triggers(self.preset.repairs)
         self.spaced_triggers = triggers(self.preset.repairs, spaced=True)
         self.headers = self._headers()

@@ -40,12 +40,11 @@ def triggers(repairs: Iterable[Repair], *, spaced: bool = False) -> tuple[bytes,
 
 
 class Repairs:
-    """The repairs of one answer; knows what its earlier events said."""
+    """The repairs of one streamed answer, whose earlier events it knows, or of any plain ones."""
 
-    __slots__ = ("_calls", "_repairs", "_roles", "_triggers")
+    __slots__ = ("_calls", "_repairs", "_roles")
 
-    def __init__(self, repairs: frozenset[Repair], marks: tuple[bytes, ...]) -> None:
-        self._triggers = marks
+    def __init__(self, repairs: frozenset[Repair]) -> None:
         self._repairs = repairs
         self._calls: dict[int, _Calls] = {}
         self._roles: set[int] = set()
