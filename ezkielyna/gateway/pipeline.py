@@ -84,7 +84,11 @@ class Pipeline:
             policy = self._catalogue.policies[ctx.plan.billing]
             charge = Charge(ctx, policy, self._counter, identity.spending)
             if head.idempotency_key is None:
-                deliver(call.reply, await self._charged(ctx, call.reply, charge, admitted))
+                answer = await self._charged(ctx, call.reply, charge, admitted)
+                if answer is None:
+                    call.reply.finish()  # the stream that was pushed already
+                else:
+                    call.reply.answer(answer)
             else:
                 await self._once(ctx, head.idempotency_key, call.reply, charge, admitted)
 
@@ -123,7 +127,9 @@ class Pipeline:
             if claim.kept is not None:
                 replay(reply, claim.kept)
                 return
-            deliver(reply, await self._charged(ctx, reply, charge, admitted, claim))
+            answer = await self._charged(ctx, reply, charge, admitted, claim)
+            assert answer is not None  # claims are for plain requests
+            reply.answer(answer)
 
     def _understand(self, endpoint: Endpoint, call: Call, identity: Identity) -> RequestContext:
         """Return the context of a request that is well-formed and allowed."""
@@ -186,7 +192,7 @@ class Pipeline:
         relay = PlainRelay()
         self._upstream.start(exchange.request, provider.settings.time_limits, relay)
         status, headers, body = await relay.ended
-        charge.begin()
+        charge.record.first_byte_at = time.time()
         if status != 200:
             raise exchange.failure(status, headers, body)
         answer = exchange.answer(status, headers, body)
@@ -213,11 +219,3 @@ class Pipeline:
         finally:
             self._heartbeat.discard(relay)
             relay.close()
-
-
-def deliver(reply: Reply, answer: bytes | None) -> None:
-    """Send a plain answer, or end the stream that was pushed already."""
-    if answer is None:
-        reply.finish()
-    else:
-        reply.answer(answer)

@@ -59,7 +59,8 @@ class RequestConnection(HTTPConnection):
     chunked = False
     finished = False
     _remaining: int | None = None
-    _close_header = False
+    closes = True
+    """True when the connection ends with this answer; until its head is written nobody knows."""
     _close_callback: Callable[[], None] | None = None
 
     def __init__(
@@ -72,10 +73,6 @@ class RequestConnection(HTTPConnection):
         self.pieces: list[bytes] = []
         self.max_body = server.limits.max_body
         self.body_timeout_s = server.limits.body_timeout_s
-
-    def closes(self) -> bool:
-        """Return True when the connection ends with this answer."""
-        return self._close_header or self.no_keep_alive or not self.keep_alive
 
     # Tornado's interface.
 
@@ -153,15 +150,13 @@ class RequestConnection(HTTPConnection):
     def _head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
         if type(headers) is PreparedHeaders:
             lines, length = headers.lines, headers.length
-            self._close_header = headers.closes
-            says_connection = headers.closes
+            says_connection = says_close = headers.closes
         else:
             lines = _checked_lines(headers)
             text = headers.get("Content-Length")
             length = None if text is None else int(text)
             says_connection = "Connection" in headers
-            if says_connection:
-                self._close_header = "close" in headers["Connection"].lower()
+            says_close = says_connection and "close" in headers["Connection"].lower()
         line = self.start_line
         if line.method == "HEAD" or code in _BODILESS:
             self._remaining = 0
@@ -172,10 +167,10 @@ class RequestConnection(HTTPConnection):
             lines += "Transfer-Encoding: chunked\r\n"
         else:
             self.no_keep_alive = True  # the end of the connection is the end of the body
-        closes = self.no_keep_alive or not self.keep_alive or self._server.draining
+        closes = self.no_keep_alive or not self.keep_alive or self._server.listener.draining
         if not says_connection and (closes or line.version == "HTTP/1.0"):
             lines += "Connection: close\r\n" if closes else "Connection: keep-alive\r\n"
-            self._close_header = closes
+        self.closes = says_close or closes
         return f"HTTP/1.1 {code} {reason}\r\n{lines}\r\n".encode("latin-1")
 
     def _framed(self, chunk: bytes) -> bytes:

@@ -41,7 +41,6 @@ class ServerConnection(Timed):
         "_drained",
         "_head_at",
         "_lingering",
-        "_listener",
         "_reader",
         "_served",
         "_since",
@@ -51,12 +50,13 @@ class ServerConnection(Timed):
         "closed",
         "context",
         "limits",
+        "listener",
         "queue",
     )
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._listener = listener
+        self.listener = listener
         self.limits: ListenerLimits = listener.limits
         self.context = Context("0.0.0.0")  # noqa: S104 - Tornado's word for "not known"
         self.queue: deque[RequestConnection] = deque()
@@ -78,12 +78,12 @@ class ServerConnection(Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read, or refuse the connection where there are too many."""
-        self._transport = Sender(self._listener.outbox, cast(asyncio.Transport, transport))
+        self._transport = Sender(self.listener.outbox, cast(asyncio.Transport, transport))
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.context = Context(peer[0])
-        if not self._listener.opened(self):
-            if self._listener.connections > self.limits.max_connections + _REFUSED_AT_ONCE:
+        if not self.listener.opened(self):
+            if self.listener.connections > self.limits.max_connections + _REFUSED_AT_ONCE:
                 self.abort()  # even to refuse them takes file descriptors
                 return
             self._refuse(Overloaded("Too many connections; try again in a moment."))
@@ -111,7 +111,7 @@ class ServerConnection(Timed):
         """Tell whoever is at work, once; requests that were not begun are forgotten."""
         self.closed = True
         self._stop_timer()
-        self._listener.gone(self, greeted=self._served or self._current is not None)
+        self.listener.gone(self, greeted=self._served or self._current is not None)
         self.queue.clear()
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
@@ -139,20 +139,15 @@ class ServerConnection(Timed):
 
     # What a request's connection asks for.
 
-    @property
-    def draining(self) -> bool:
-        """True when every answer shall be the last of its connection."""
-        return self._listener.draining
-
     def write(self, data: bytes) -> asyncio.Future[None]:
         """Write; the future is done when more may be written."""
         transport = self._transport
         assert transport is not None
         if transport.is_closing():
-            return self._listener.broken_future()
+            return self.listener.broken_future()
         if data:
             transport.write(data)
-        return self._drained or self._listener.done_future
+        return self._drained or self.listener.done_future
 
     def answered(self, request: RequestConnection) -> None:
         """Go on after an answer: close, or take the next request."""
@@ -248,7 +243,7 @@ class ServerConnection(Timed):
 
     def _begun(self, request: RequestConnection) -> bool:
         """Give the head to a new delegate; False where it asks to wait for the body."""
-        delegate = request.delegate = self._listener.delegate.start_request(self, request)
+        delegate = request.delegate = self.listener.delegate.start_request(self, request)
         awaitable = delegate.headers_received(request.start_line, request.headers)
         waits = awaitable is not None and self._waits(request, awaitable)
         if request.expects_continue and not request.complete and not request.head_written:
@@ -285,7 +280,7 @@ class ServerConnection(Timed):
             request.lost()  # tells a delegate that answered before it had all of the request
         self._current = None
         self._since = since = self._loop.time()
-        if request.complete and not request.closes() and not self._listener.draining:
+        if request.complete and not request.closes and not self.listener.draining:
             self._served = True
             if not self.queue:
                 self._ahead = 0
@@ -314,7 +309,7 @@ class ServerConnection(Timed):
             self._refuse(error)
 
     def _refuse(self, error: GatewayError) -> None:
-        headers, body = self._listener.refuse(error)
+        headers, body = self.listener.refuse(error)
         self.write(refusal(error.status, headers, body))
         self._linger()
 

@@ -167,7 +167,8 @@ class Upstream:
         idle = self._idle.get(origin) if origin is not None else None
         while idle:
             connection = idle.pop()
-            if connection.alive:
+            transport = connection.transport
+            if transport is not None and not transport.is_closing():
                 return connection
         return None
 

@@ -65,12 +65,12 @@ class UpstreamConnection(Timed):
         "_pool",
         "_since",
         "_status",
-        "_transport",
         "_until_close",
         "call",
         "on_body",
         "origin",
         "reused",
+        "transport",
     )
 
     on_body: Callable[[bytes], None]
@@ -78,7 +78,7 @@ class UpstreamConnection(Timed):
     def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._pool = pool
-        self._transport: Sender | None = None
+        self.transport: Sender | None = None
         self._since = loop.time()
         self.origin = origin
         self.call: Call | None = None
@@ -108,21 +108,21 @@ class UpstreamConnection(Timed):
     @property
     def alive(self) -> bool:
         """True as far as this side knows."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self.transport is not None and not self.transport.is_closing()
 
     def send(self, call: Call) -> None:
         """Write the call's request and wait for its answer; the connection must be idle."""
         assert self.call is None
-        assert self._transport is not None
+        assert self.transport is not None
         self.call = call
         call.connection = self
         self._since = since = self._loop.time()
         head, body = call.wire
         if len(body) <= _JOINED_BYTES:
-            self._transport.write(head + body)
+            self.transport.write(head + body)
         else:
-            self._transport.write(head)
-            self._outgoing = Outgoing(self._loop, self._transport, body)
+            self.transport.write(head)
+            self._outgoing = Outgoing(self._loop, self.transport, body)
             self._outgoing.resume()
         if call.paused:
             self.pause()
@@ -132,21 +132,21 @@ class UpstreamConnection(Timed):
     def pause(self) -> None:
         """Stop reading."""
         if self.alive:
-            cast(Sender, self._transport).pause_reading()
+            cast(Sender, self.transport).pause_reading()
 
     def resume(self) -> None:
         """Read on; the limit between two reads starts anew."""
         if self.alive:
             self._since = self._loop.time()
             self._watch()
-            cast(Sender, self._transport).resume_reading()
+            cast(Sender, self.transport).resume_reading()
 
     def drop(self) -> None:
         """Close at once; the call, if any, is not told."""
         self._detached()
         self._stop_timer()
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _detached(self) -> Call | None:
         call, self.call = self.call, None
@@ -190,7 +190,7 @@ class UpstreamConnection(Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; TCP_NODELAY is set by the event loop."""
-        self._transport = Sender(self._pool.outbox, cast(asyncio.Transport, transport))
+        self.transport = Sender(self._pool.outbox, cast(asyncio.Transport, transport))
 
     def pause_writing(self) -> None:
         """Hold back a large body."""
@@ -351,7 +351,7 @@ class UpstreamConnection(Timed):
         call.receiver.finished()
 
     def _release(self, call: Call) -> None:
-        transport = self._transport
+        transport = self.transport
         assert transport is not None
         reusable = (
             self._keep_alive

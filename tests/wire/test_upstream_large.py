@@ -101,4 +101,4 @@ async def test_a_body_waits_for_an_upstream_that_does_not_read(
 
 def sizes(call: Any) -> int:
     """Return how many bytes wait in the transport of a call."""
-    return int(call.connection._transport.get_write_buffer_size())
+    return int(call.connection.transport.get_write_buffer_size())
