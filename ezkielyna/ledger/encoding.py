@@ -151,4 +151,4 @@ def _read_usage(values: list[Any]) -> Usage:
 
 def _read_bill(lines: list[Any], cost: Nano, version: str = "") -> Bill:
     """Return a bill; journals of earlier releases do not say its version."""
-    return Bill(tuple(BillLine(*line) for line in lines), cost, version)
+    return Bill(tuple([tuple.__new__(BillLine, line) for line in lines]), cost, version)

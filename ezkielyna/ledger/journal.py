@@ -142,7 +142,7 @@ class Journal:
             log.error("an end is only in memory: %s", error)
         if not self._flushing:
             self._flush_soon()
-        return Ended(request, begun[0], begun[1], whole)
+        return tuple.__new__(Ended, (request, *begun, whole))  # as `Ended(…)`, in half the time
 
     def batch(self, n: int, at: float, ended: Sequence[Ended]) -> None:
         """Fix which requests batch `n` settles; raises JournalError."""
