@@ -57,7 +57,8 @@ def of(requests: int, way: str = "closed", amount: float = 2) -> Load:
 async def test_a_stream_is_timed_as_it_came() -> None:
     found, received = await seen(of(6), telling)
     assert (found["requests"], found["errors"], len(received)) == (6, 0, 6)
-    assert found["first_byte_ms"]["min"] >= WAIT_S * 1000
+    # uvloop keeps time in whole milliseconds, so a wait may be one too short.
+    assert found["first_byte_ms"]["min"] >= WAIT_S * 1000 - 1
     assert found["first_byte_ms"]["p50"] <= WAIT_S * 1000 * SLOW
     # The first event brings the role and no content: a token comes one gap later.
     assert found["first_token_ms"]["min"] >= (WAIT_S + GAP_S) * 900
