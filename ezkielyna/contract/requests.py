@@ -177,8 +177,7 @@ class ChatRequest(ApiRequest):
     tools: list[dict[str, Any]] | None = None
 
     def _check(self) -> None:
-        if self.stream_options is not None:
-            super()._check()
+        super()._check()
         for message in self.messages:
             if not (
                 isinstance(message.get("role"), str)

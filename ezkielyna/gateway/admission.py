@@ -56,7 +56,7 @@ class Admission:
 
     def allow(self, account: Account, key: Key, model: Model) -> Plan:
         """Return the account's plan; raises EmailNotVerified or ModelNotAllowed."""
-        plan = self._plans.get(account.plan, self._default)
+        plan = self.plan(account)
         if self._require_verified_email and not account.verified:
             raise EmailNotVerified(
                 "Verify your e-mail address first: the link is in the mail we sent at sign-up."

@@ -192,7 +192,7 @@ class Pipeline:
         relay = PlainRelay()
         self._upstream.start(exchange.request, provider.settings.time_limits, relay)
         status, headers, body = await relay.ended
-        charge.record.first_byte_at = time.time()
+        charge.begin()
         if status != 200:
             raise exchange.failure(status, headers, body)
         answer = exchange.answer(status, headers, body)

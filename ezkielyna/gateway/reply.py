@@ -91,9 +91,7 @@ class Reply:
         """Send a whole answer."""
         own = f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         self._send_head(status, own, len(body), b"" if self._bodiless else body)
-        self.finished = True
-        if not self.gone:
-            self._connection.finish()
+        self.finish()
 
     def empty(self) -> None:
         """Send 204."""

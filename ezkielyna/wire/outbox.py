@@ -2,8 +2,8 @@
 
 Between two writes to the kernel the gateway works for a tenth of a millisecond on something else:
 whoever got the first has gone to sleep again by then and must be woken anew, and the kernel's code
-has left the core's cache. One after the other, writes cost a third of that. A turn with one write
-makes it some microseconds later than it could.
+has left the core's cache. One right after the other, the writes of a busy gateway save a fifth of
+all CPU of a plain request. A turn with one write makes it some microseconds later than it could.
 """
 
 from __future__ import annotations

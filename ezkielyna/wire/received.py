@@ -18,15 +18,10 @@ class ReceivedHeaders(HTTPHeaders):
     repeats share them.
     """
 
-    def __init__(
-        self,
-        values: dict[bytes, bytes],
-        repeated: dict[bytes, list[bytes]],
-        notes: dict[Any, Any] | None = None,
-    ) -> None:
+    def __init__(self, values: dict[bytes, bytes], repeated: dict[bytes, list[bytes]]) -> None:
         self.values_by_name = values
         self.repeated = repeated
-        self.notes: dict[Any, Any] = {} if notes is None else notes
+        self.notes: dict[Any, Any] = {}
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a header's value."""
@@ -47,11 +42,10 @@ class ReceivedHeaders(HTTPHeaders):
 class RepeatedHeaders(ReceivedHeaders):
     """Headers that came before on their connection, but for the Content-Length."""
 
-    repeated: dict[bytes, list[bytes]] = {}  # noqa: RUF012 - nobody writes it
-
     def __init__(self, before: ReceivedHeaders, length: int) -> None:
         self._before = before
         self._length = length
+        self.repeated = before.repeated
         self.notes = before.notes
 
     def __getattr__(self, name: str) -> Any:

@@ -148,3 +148,20 @@ async def test_a_client_that_leaves_does_not_take_the_look_up_with_it(gateways: 
         for line in leaving:
             line.writer.close()
         assert (await staying).status == 200
+
+
+async def test_a_head_that_comes_again_is_asked_for_its_key_each_time(gateways: Gateways) -> None:
+    async with (
+        ScriptedUpstream(ANSWERING) as upstream,
+        gateways(upstream.url) as gateway,
+        await Line.open(gateway.url) as line,
+    ):
+        stranger = generate()
+        for key, status in ((gateway.key, 200), (gateway.key, 200), (stranger, 401)):
+            assert (await line.post(key, CHAT)).status == status
+        for _ in range(2):
+            assert (await line.post(gateway.key, CHAT)).status == 200
+        await Keys(gateway.database, SECRET).revoke(gateway.key_id)
+        await gateway.app._authentication.refresh()
+        refused = await line.post(gateway.key, CHAT)
+        assert (refused.status, refused.error) == (401, "invalid_api_key")

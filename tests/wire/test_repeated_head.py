@@ -77,6 +77,8 @@ def test_the_parser_is_asked_once_while_the_head_comes_again(head: bytes) -> Non
         reading.feed(whole(head, body))
     assert [body for _, _, body, *_ in reading.requests()] == bodies
     assert reading.reader.parsed == 1
+    notes = [one.headers.notes for one in reading.server.queue]  # type: ignore[attr-defined]
+    assert all(each is notes[0] for each in notes)
     lengths = [dict(headers)["Content-Length"] for _, headers, *_ in reading.requests()]
     assert lengths == [str(len(body)) for body in bodies]
 
@@ -153,3 +155,13 @@ def test_any_reads_make_the_requests_that_the_parser_makes(
         assert quick.reader.in_head == slow.reader.in_head
         assert (quick.reader.incoming is None) == (slow.reader.incoming is None)
     assert quick.reader.parsed <= slow.reader.parsed
+
+
+def test_what_was_noted_of_a_head_is_not_said_of_another() -> None:
+    reading = Reading()
+    heads = [HEAD, HEAD, HEAD.replace(b"X-A: 1", b"X-A: 2"), HEAD]
+    for head in heads:
+        reading.feed(whole(head, b"{}"))
+    notes = [one.headers.notes for one in reading.server.queue]  # type: ignore[attr-defined]
+    assert notes[0] is notes[1]
+    assert len({id(each) for each in notes[1:]}) == 3

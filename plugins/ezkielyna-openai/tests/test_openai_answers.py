@@ -33,6 +33,15 @@ def test_the_right_usage_is_found(make: Any) -> None:
     assert answer == raw.replace(b"15}", b'15,"cost":0.001000003}')
 
 
+@pytest.mark.parametrize("after", [b"", b',"x":{"y":{}}', b',"x":[{}]', b',"x":1'])
+def test_the_cost_is_in_the_usage_whatever_follows_it(make: Any, after: bytes) -> None:
+    details = b'"prompt_tokens_details":{"cached_tokens":0} '
+    usage = USAGE[:-1] + b"," + details + b"}"
+    raw = BODY % (usage + after)
+    answer = make({}).answer(200, {}, raw)
+    assert answer == raw.replace(details, details + b',"cost":0.001000003')
+
+
 def test_an_answer_without_usage_stays_as_it_is(make: Any) -> None:
     raw = BODY % b'"usage":null'
     exchange = make({})
