@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 from tornado.httputil import (
@@ -32,6 +32,8 @@ from ezkielyna.contract.errors import (
 from ezkielyna.gateway.call import Call, Handler, Head, api_path, check_body_headers, too_large
 from ezkielyna.gateway.guard import Guard
 from ezkielyna.gateway.reply import Reply
+from ezkielyna.wire.received import ReceivedHeaders
+from ezkielyna.wire.request_connection import RequestConnection
 from ezkielyna.wire.request_id import new_request_id
 
 log = structlog.stdlib.get_logger("ezkielyna.gateway")
@@ -68,6 +70,24 @@ class ApiRouter(Router):
     ) -> HTTPMessageDelegate:
         """Return the delegate of a request whose path is not known yet."""
         return ApiDelegate(self, server_conn, request_conn)
+
+    def take(self, request: RequestConnection) -> bool:
+        """Serve a request that came whole, with a head that was read before; else False.
+
+        `ApiDelegate` does what is left: it reads heads, collects bodies, and refuses.
+        """
+        headers = request.headers
+        head: Head | None = cast(ReceivedHeaders, headers).notes.get(Head)
+        if head is None or request.received > self.routes.max_body:
+            return False
+        if len(self.running) >= self.guard.most:
+            return False
+        body = b"".join(request.pieces)
+        request.pieces.clear()
+        reply = Reply(request, new_request_id(), bodiless=head.method == "HEAD")
+        request.set_close_callback(reply.cut)
+        self.run(Call(head, headers, body, reply))
+        return True
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
         """Return the pages' handler: API paths never come here."""

@@ -11,6 +11,7 @@ from tornado.iostream import StreamClosedError
 
 from ezkielyna.contract.errors import GatewayError
 from ezkielyna.wire.prepared import PreparedHeaders
+from ezkielyna.wire.request_connection import RequestConnection
 
 EXPOSED = (
     "x-request-id, retry-after, retry-after-ms, x-ezkielyna-dropped, idempotent-replayed, "
@@ -22,10 +23,7 @@ CORS = f"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: {EXPOS
 EVENT_STREAM = (
     "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
-_LINES = {
-    status: ResponseStartLine("HTTP/1.1", status, reason)
-    for status, reason in ((200, "OK"), (204, "No Content"))
-}
+_REASONS = {200: "OK", 204: "No Content"}
 
 
 class Reply:
@@ -55,7 +53,7 @@ class Reply:
         self._connection = connection
         self._bodiless = bodiless
         self.request_id = request_id
-        self._headers = ""
+        self._headers = f"X-Request-Id: {request_id}\r\n{CORS}"
         self._closes = False
         self.begun = False
         self.finished = False
@@ -90,8 +88,14 @@ class Reply:
     ) -> None:
         """Send a whole answer."""
         own = f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        self._send_head(status, own, len(body), b"" if self._bodiless else body)
-        self.finish()
+        sent, connection = b"" if self._bodiless else body, self._connection
+        if type(connection) is RequestConnection and not self.gone:
+            self.begun = self.finished = True
+            reason = _REASONS.get(status, "Error")
+            connection.answer(status, reason, own + self._headers, sent, closes=self._closes)
+        else:
+            self._send_head(status, own, len(body), sent)
+            self.finish()
 
     def empty(self) -> None:
         """Send 204."""
@@ -156,9 +160,8 @@ class Reply:
         self.begun = True
         if self.gone:
             return
-        lines = f"{own}X-Request-Id: {self.request_id}\r\n{CORS}{self._headers}"
-        headers = PreparedHeaders(lines, length=length, closes=self._closes)
-        line = _LINES.get(status) or ResponseStartLine("HTTP/1.1", status, "Error")
+        headers = PreparedHeaders(own + self._headers, length=length, closes=self._closes)
+        line = ResponseStartLine("HTTP/1.1", status, _REASONS.get(status, "Error"))
         self._connection.write_headers(line, headers, body)
 
 

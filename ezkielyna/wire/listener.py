@@ -10,12 +10,14 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import StreamClosedError
 
 from ezkielyna.contract.errors import GatewayError
 from ezkielyna.wire.outbox import Outbox
+from ezkielyna.wire.request_connection import RequestConnection
 from ezkielyna.wire.server_connection import ServerConnection
 
 __all__ = ["Listener", "ListenerLimits", "Refuse", "plainly"]
@@ -24,6 +26,14 @@ Refuse = Callable[[GatewayError], tuple[list[tuple[str, str]], bytes]]
 """Gives the extra headers and the JSON body of an answer to what never reached a delegate."""
 
 _BACKLOG = 2048
+
+
+@runtime_checkable
+class Taker(Protocol):
+    """A delegate that takes some requests whole, where Tornado's interface has four steps."""
+
+    def take(self, request: RequestConnection) -> bool:
+        """Serve a request, and never within this call; False: go on as with any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Listener:
         refuse: Refuse = plainly,
     ) -> None:
         self.delegate = delegate
+        self.take = delegate.take if isinstance(delegate, Taker) else _take_none
         self.limits = limits or ListenerLimits()
         self.refuse = refuse
         self.draining = False
@@ -128,6 +139,10 @@ class Listener:
         future.set_exception(StreamClosedError())
         future.exception()  # whoever wrote need not be waiting
         return future
+
+
+def _take_none(_: RequestConnection) -> bool:
+    return False
 
 
 async def occurs(event: asyncio.Event, within_s: float) -> bool:

@@ -40,20 +40,23 @@ class Sender:
     """A connection's transport that writes at the end of the turn.
 
     Order is kept, also with `close` and `write_eof`, which write first what waits; `abort` forgets
-    it. `is_closing` is the transport's own.
+    it. `is_closing` is the transport's own, `unsent` how many bytes the transport holds back, and
+    `pieces` what waits for the end of the turn.
     """
 
-    __slots__ = ("_outbox", "_pieces", "_transport", "is_closing")
+    __slots__ = ("_outbox", "_transport", "is_closing", "pieces", "unsent")
 
     def __init__(self, outbox: Outbox, transport: asyncio.Transport) -> None:
         self._outbox = outbox
         self._transport = transport
-        self._pieces: list[bytes | memoryview] = []
-        self.is_closing = transport.is_closing  # no Python frame
+        self.pieces: list[bytes | memoryview] = []
+        # No Python frame for what is asked often.
+        self.is_closing = transport.is_closing
+        self.unsent = transport.get_write_buffer_size
 
     def write(self, data: bytes | memoryview) -> None:
         """Write at the end of the turn, at once what is large."""
-        pieces = self._pieces
+        pieces = self.pieces
         if len(data) >= LARGE_BYTES:
             self.flush()
             self._transport.write(data)
@@ -69,7 +72,7 @@ class Sender:
 
     def flush(self) -> None:
         """Write now what waits."""
-        pieces = self._pieces
+        pieces = self.pieces
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
@@ -78,7 +81,7 @@ class Sender:
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes the kernel does not have yet."""
-        return self._transport.get_write_buffer_size() + sum(map(len, self._pieces))
+        return self.unsent() + sum(map(len, self.pieces))
 
     def write_eof(self) -> None:
         """Close the sending side once everything is written."""
@@ -92,7 +95,7 @@ class Sender:
 
     def abort(self) -> None:
         """Close at once."""
-        self._pieces.clear()
+        self.pieces.clear()
         self._transport.abort()
 
     def pause_reading(self) -> None:

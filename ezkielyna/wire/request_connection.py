@@ -104,10 +104,18 @@ class RequestConnection(HTTPConnection):
         than Content-Length.
         """
         assert isinstance(start_line, ResponseStartLine)
-        assert not self.head_written
-        head = self._head(start_line.code, start_line.reason, headers)
-        self.head_written = True
-        if chunk and len(chunk) == self._remaining and start_line.code not in _BODILESS:
+        if type(headers) is PreparedHeaders:
+            lines, length = headers.lines, headers.length
+            says_connection = says_close = headers.closes
+        else:
+            lines = _checked_lines(headers)
+            text = headers.get("Content-Length")
+            length = None if text is None else int(text)
+            says_connection = "Connection" in headers
+            says_close = says_connection and "close" in headers["Connection"].lower()
+        code = start_line.code
+        head = self._head(code, start_line.reason, lines, length, says_connection, says_close)
+        if chunk and len(chunk) == self._remaining and code not in _BODILESS:
             self._remaining = 0  # a whole answer, as most are
             return self._server.write(head + chunk)
         return self._server.write(head + self._framed(chunk) if chunk else head)
@@ -135,6 +143,17 @@ class RequestConnection(HTTPConnection):
         self._close_callback = None
         self._server.abort()
 
+    def answer(self, code: int, reason: str, lines: str, body: bytes, *, closes: bool) -> None:
+        r"""Write and finish a whole answer; `lines` are those of its headers, each with its `\r\n`.
+
+        Content-Length is among them, and `Connection: close` where the connection ends with it.
+        """
+        head = self._head(code, reason, lines, len(body), closes, closes)
+        self._server.write(head + body)
+        self.finished = True
+        self._close_callback = None
+        self._server.answered(self)
+
     # What the server connection reports.
 
     def lost(self) -> None:
@@ -147,16 +166,18 @@ class RequestConnection(HTTPConnection):
         elif callback is not None and not self.finished:
             callback()
 
-    def _head(self, code: int, reason: str, headers: HTTPHeaders) -> bytes:
-        if type(headers) is PreparedHeaders:
-            lines, length = headers.lines, headers.length
-            says_connection = says_close = headers.closes
-        else:
-            lines = _checked_lines(headers)
-            text = headers.get("Content-Length")
-            length = None if text is None else int(text)
-            says_connection = "Connection" in headers
-            says_close = says_connection and "close" in headers["Connection"].lower()
+    def _head(
+        self,
+        code: int,
+        reason: str,
+        lines: str,
+        length: int | None,
+        says_connection: bool,
+        says_close: bool,
+    ) -> bytes:
+        """Return the head, and note what follows from it; once."""
+        assert not self.head_written
+        self.head_written = True
         line = self.start_line
         if line.method == "HEAD" or code in _BODILESS:
             self._remaining = 0

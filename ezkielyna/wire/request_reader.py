@@ -69,19 +69,13 @@ class RequestReader:
         """Take one read; whole requests go to the server connection's queue."""
         if self.in_head or self.incoming is not None or self.fault is not None:
             self._parse(data)
-        elif self._known is None or not self._repeats(self._known, data):
-            queue = self._server.queue
-            queued = len(queue)
-            self._parse(data)
-            if self._tries and len(queue) == queued + 1 and queue[-1].complete:
-                self._tries -= 1
-                self._known = RepeatedHead.of(data, queue[-1])
-
-    def _repeats(self, known: RepeatedHead, data: bytes) -> bool:
-        """Take a whole request with the head that came before; False where it is none."""
-        body = known.body(data)
-        if body is None or len(body) > self._limits.max_body:
-            return False
+            return
+        known = self._known
+        body = None if known is None else known.body(data)
+        if known is None or body is None or len(body) > self._limits.max_body:
+            self._learn(data)
+            return
+        # A whole request, with the head that came before.
         headers = RepeatedHeaders(known.headers, len(body))
         request = RequestConnection(self._server, known.line, headers)
         request.keep_alive = request.complete = True
@@ -90,7 +84,15 @@ class RequestReader:
             request.pieces.append(body)
         self._server.queue.append(request)
         self._tries = TRIES
-        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Parse a read that begins with a head, and keep that head where it may come again."""
+        queue = self._server.queue
+        queued = len(queue)
+        self._parse(data)
+        if self._tries and len(queue) == queued + 1 and queue[-1].complete:
+            self._tries -= 1
+            self._known = RepeatedHead.of(data, queue[-1])
 
     def _parse(self, data: bytes) -> None:
         began_in_head = self.in_head

@@ -178,6 +178,11 @@ class ServerConnection(Timed):
         """Give the delegates what has arrived; requests that end at once do not recurse."""
         if self._advancing or self.closed or self._lingering:
             return
+        queue = self.queue
+        if self._current is None and queue and queue[0].complete and self.listener.take(queue[0]):
+            self._current = queue.popleft()
+            self._current.delivered = True
+            return
         self._advancing = True
         try:
             self._work()

@@ -86,18 +86,25 @@ def first_lines(target: Target, *, absolute: bool = False, authorization: str = 
     return lines + (f"Proxy-Authorization: {authorization}\r\n" if authorization else "")
 
 
-def end_of_head(method: str, length: int) -> bytes:
-    """Return the rest of a head: how long the body is, and the blank line."""
-    if length or method in _BODY_EXPECTED:
-        return b"Content-Length: %d\r\n\r\n" % length
-    return b"\r\n"
+class Opening:
+    """How the requests of one method and provider to one URL begin: all but length and body.
 
-
-def head(method: str, start: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request's head up to its length, `start` being the target's first lines.
-
-    Raises UpstreamError where a line break or another control character hides in it.
+    Raises UpstreamError where a line break or another control character hides in a header.
+    `sized` says that an empty body has a Content-Length, too.
     """
+
+    __slots__ = ("head", "headers", "method", "origin", "sized")
+
+    def __init__(self, origin: Origin, method: str, start: str, headers: Mapping[str, str]) -> None:
+        self.origin = origin
+        self.method = method
+        self.headers = dict(headers)
+        self.head = _head(method, start, headers)
+        self.sized = method in _BODY_EXPECTED
+
+
+def _head(method: str, start: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head up to its length, `start` being the target's first lines."""
     lines = [method, start]
     for name, value in headers.items():
         if name.lower() not in _OURS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Mapping
 
 from ezkielyna.contract.errors import UpstreamError, UpstreamTimeout
 from ezkielyna.contract.provider import TimeLimits, UpstreamRequest
@@ -16,7 +17,7 @@ from ezkielyna.wire.call import Call, Receiver
 from ezkielyna.wire.dial import Dialer
 from ezkielyna.wire.outbox import Outbox
 from ezkielyna.wire.proxies import Proxies
-from ezkielyna.wire.target import Origin, Target, end_of_head, first_lines, head
+from ezkielyna.wire.target import Opening, Origin, Target, first_lines
 from ezkielyna.wire.upstream_connection import UpstreamConnection
 
 __all__ = ["Call", "Receiver", "Upstream"]
@@ -28,8 +29,7 @@ class Upstream:
     """Connections to every upstream of a process, pooled by origin. Lives on one event loop.
 
     `idle_s` is how long an unused connection is kept, in seconds; a `dialer` of your own opens them
-    its way. Raises ValueError where the
-    environment names a proxy that cannot be used.
+    its way. Raises ValueError where the environment names a proxy that cannot be used.
     """
 
     def __init__(
@@ -48,8 +48,7 @@ class Upstream:
         self._idle: dict[Origin, list[UpstreamConnection]] = {}
         self._connections: set[UpstreamConnection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
-        self._starts: dict[str, tuple[Origin, str]] = {}
-        self._heads: dict[str, tuple[str, dict[str, str], bytes]] = {}
+        self._known: dict[str, Opening] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -64,16 +63,27 @@ class Upstream:
             loop = self._loop = asyncio.get_running_loop()
             self.outbox = Outbox(loop)
         call = Call(receiver, limits, loop.time() + limits.total_s)
-        try:
-            self._prepare(call, request)
-        except UpstreamError as error:
-            loop.call_soon(call.fail, error)
-            return call
-        connection = self._pooled(call.origin)
-        if connection is not None:
-            connection.send(call)
-        else:
-            self._dial(call)
+        method, url, headers, body = request
+        opening = self._known.get(url)
+        # Providers send the same headers object with every request; equal is what counts.
+        if opening is None or opening.method != method or opening.headers != headers:
+            try:
+                opening = self._learn(method, url, headers)
+            except UpstreamError as error:
+                loop.call_soon(call.fail, error)
+                return call
+        call.method = method
+        call.origin = origin = opening.origin
+        sized = b"Content-Length: %d\r\n\r\n" % len(body) if body or opening.sized else b"\r\n"
+        call.wire = (opening.head + sized, body)
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()  # the one that was used last, if it still lives
+            transport = connection.transport
+            if transport is not None and not transport.is_closing():
+                connection.send(call)
+                return call
+        self._dial(call)
         return call
 
     @property
@@ -84,6 +94,7 @@ class Upstream:
     async def close(self) -> None:
         """Close every connection; calls under way fail. Nothing can be started afterwards."""
         self._closed = True
+        self._known.clear()
         for task in self._dialing:
             task.cancel()
         for connection in list(self._connections):
@@ -127,50 +138,20 @@ class Upstream:
 
     # The way to a connection.
 
-    def _prepare(self, call: Call, request: UpstreamRequest) -> None:
+    def _learn(self, method: str, url: str, headers: Mapping[str, str]) -> Opening:
+        """Return how a request begins, and remember it: there are few, and they come again."""
         if self._closed:
             raise _closing()
-        call.origin, start = self._starts.get(request.url) or self._learn(request.url)
-        call.method = method = request.method
-        body = request.body
-        call.wire = (self._head(request, start) + end_of_head(method, len(body)), body)
-
-    def _head(self, request: UpstreamRequest, start: str) -> bytes:
-        """Return the head, kept from last time where provider and endpoint are the same.
-
-        Providers send the same headers object with every request; equal is what counts.
-        """
-        kept = self._heads.get(request.url)
-        if kept is not None and kept[0] == request.method and kept[1] == request.headers:
-            return kept[2]
-        first = head(request.method, start, request.headers)
-        if len(self._heads) >= _REMEMBERED_URLS:
-            self._heads.clear()
-        self._heads[request.url] = request.method, dict(request.headers), first
-        return first
-
-    def _learn(self, url: str) -> tuple[Origin, str]:
-        """Parse a URL and remember it: there are few, and they come again and again."""
         target = Target.of(url)
         proxy = self._dialer.proxies.before(target.origin)
         if proxy is not None and target.origin.scheme == "http":
             start = first_lines(target, absolute=True, authorization=proxy.authorization)
         else:
             start = first_lines(target)
-        if len(self._starts) >= _REMEMBERED_URLS:
-            self._starts.clear()
-        self._starts[url] = target.origin, start
-        return self._starts[url]
-
-    def _pooled(self, origin: Origin | None) -> UpstreamConnection | None:
-        """Return the connection that was used last and still lives, as far as we know."""
-        idle = self._idle.get(origin) if origin is not None else None
-        while idle:
-            connection = idle.pop()
-            transport = connection.transport
-            if transport is not None and not transport.is_closing():
-                return connection
-        return None
+        if len(self._known) >= _REMEMBERED_URLS:
+            self._known.clear()
+        self._known[url] = opening = Opening(target.origin, method, start, headers)
+        return opening
 
     def _dial(self, call: Call) -> None:
         task = asyncio.ensure_future(self._dialed(call))

@@ -347,10 +347,6 @@ class UpstreamConnection(Timed):
             return
         self.call = call.connection = None
         call.ended = True
-        self._release(call)
-        call.receiver.finished()
-
-    def _release(self, call: Call) -> None:
         transport = self.transport
         assert transport is not None
         reusable = (
@@ -358,21 +354,22 @@ class UpstreamConnection(Timed):
             and self._fault is None
             and not transport.is_closing()
             # An upstream that answers before it has read the request leaves a rest of it behind.
-            and transport.get_write_buffer_size() == 0
+            and not transport.pieces
+            and transport.unsent() == 0
             and (self._outgoing is None or self._outgoing.done)
+            and self._pool.keep(self)
         )
-        if not reusable:
+        if reusable:
+            self._reset()
+            self.reused = True
+            self._since = since = self._loop.time()
+            if call.paused:
+                transport.resume_reading()  # to hear when the upstream closes
+            if since + self._pool.idle_s < self._timer_at:
+                self._watch()
+        else:
             self.drop()  # an orderly close would wait for an unsent rest of the request
-            return
-        self._reset()
-        self.reused = True
-        self._since = since = self._loop.time()
-        if call.paused:
-            transport.resume_reading()  # to hear when the upstream closes
-        if not self._pool.keep(self):
-            self.drop()
-        elif since + self._pool.idle_s < self._timer_at:
-            self._watch()
+        call.receiver.finished()
 
     def _fail(self, error: UpstreamError) -> None:
         call = self.call
