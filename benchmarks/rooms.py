@@ -39,7 +39,7 @@ HOUSE = Path(ezkielyna.__file__).parent
 PLUGINS = HOUSE.parent / "plugins"
 MODEL = "bench-plain"
 CONNECTIONS = 8
-ENTRY = "ApiDelegate.finish"
+ENTRY = "ApiRouter.run"
 """Every request goes through it once."""
 
 SETTLED_S = 3.0
