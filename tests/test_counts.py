@@ -31,7 +31,7 @@ from ezkielyna.testing.dialect import DONE, chat_answer, chunk, usage_chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 
 LIMITS = {  # Python calls and calls into C
-    ("plain", "llhttp"): (180, 195),
+    ("plain", "llhttp"): (162, 186),
     ("plain", "tornado"): (520, 462),
     ("chunk", "llhttp"): (18, 34),
     ("chunk", "tornado"): (32, 52),

@@ -223,6 +223,8 @@ class ServerConnection(Timed):
         """Hand over what has arrived of this request; False where its delegate asks to wait."""
         if request.waiting is not None:
             return False
+        if request.delivered:
+            return True
         if request.delegate is None and not self._begun(request):
             return False
         delegate = request.delegate
@@ -238,7 +240,7 @@ class ServerConnection(Timed):
             awaitable = delegate.data_received(data)
             if awaitable is not None and self._waits(request, awaitable):
                 return False
-        if request.complete and not request.delivered:
+        if request.complete:
             request.delivered = True
             if request.finished:
                 delegate.on_connection_close()

@@ -120,8 +120,9 @@ async def test_what_a_client_sends_ahead_is_answered_in_order(
     assert ways.count("short") == len(said) - 1
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 async def test_a_client_that_leaves_ends_the_stream_that_it_asked_for_again(
-    gateways: Gateways, ways: list[str]
+    gateways: Gateways, ways: list[str], ahead: bool
 ) -> None:
     async def endless(turn: Turn) -> None:
         await turn.begin(200, EVENT_STREAM)
@@ -136,6 +137,9 @@ async def test_a_client_that_leaves_ends_the_stream_that_it_asked_for_again(
             assert (await line.post(gateway.key, CHAT)).status == 200
             line.send(gateway.key, {**CHAT, "stream": True})
             assert (await line.head()).status == 200
+            if ahead:
+                line.send(gateway.key, CHAT)
+                await asyncio.sleep(0.05)
         async with asyncio.timeout(1.0):
             while not upstream.gone_at:
                 await asyncio.sleep(0.01)
