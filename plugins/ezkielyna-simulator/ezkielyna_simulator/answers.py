@@ -345,8 +345,9 @@ def _call_id(choice: Choice) -> str:
 
 
 def _stops(request: Document) -> list[str]:
+    """Return what ends the text; an empty text among them ends nothing."""
     stop = request.get("stop") or []
-    return [stop] if isinstance(stop, str) else stop
+    return [text for text in ([stop] if isinstance(stop, str) else stop) if text]
 
 
 def _prompts(prompt: Any) -> list[str]:
