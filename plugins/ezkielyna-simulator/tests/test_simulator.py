@@ -144,14 +144,6 @@ async def test_limits_stop_sequences_and_lengths() -> None:
     assert long["usage"]["completion_tokens"] == 500
 
 
-async def test_an_empty_stop_sequence_stops_nothing() -> None:
-    async with SimulatedServer() as server:
-        _, _, whole = await ask(server, "/chat/completions", CHAT)
-        for stop in ("", [], ["", "never said"]):
-            _, _, answer = await ask(server, "/chat/completions", {**CHAT, "stop": stop})
-            assert answer["choices"] == whole["choices"]
-
-
 async def test_reasoning_models_think_first() -> None:
     async with SimulatedServer() as server:
         _, _, answer = await ask(server, "/chat/completions", {**CHAT, "model": "sim-reasoning"})

@@ -48,3 +48,9 @@ def test_the_most_is_answered() -> None:
     assert len(widest["embedding"]) == MOST_DIMENSIONS
     many = answered("/embeddings", {**EMBED, "input": ["a"] * MOST_INPUTS, "dimensions": 1})
     assert len(many["data"]) == MOST_INPUTS
+
+
+@pytest.mark.parametrize("stop", ["", [], ["", "never said"]])
+def test_an_empty_stop_sequence_stops_nothing(stop: Any) -> None:
+    said = answered("/chat/completions", CHAT)["choices"]
+    assert answered("/chat/completions", {**CHAT, "stop": stop})["choices"] == said
