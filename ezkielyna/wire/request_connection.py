@@ -115,9 +115,6 @@ class RequestConnection(HTTPConnection):
             says_close = says_connection and "close" in headers["Connection"].lower()
         code = start_line.code
         head = self._head(code, start_line.reason, lines, length, says_connection, says_close)
-        if chunk and len(chunk) == self._remaining and code not in _BODILESS:
-            self._remaining = 0  # a whole answer, as most are
-            return self._server.write(head + chunk)
         return self._server.write(head + self._framed(chunk) if chunk else head)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:

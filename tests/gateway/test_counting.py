@@ -23,14 +23,14 @@ from ezkielyna.gateway.counting import PER_MEDIUM, PER_MESSAGE, asked, said
 from ezkielyna.testing.dialect import DONE, JSON, chat_answer, chunk, usage
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.lab import post
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
+from ezkielyna.testing.scripts import cutting
 
 VOCABULARY = "cl100k_base"
 TABLES = {"models": {"gpt-lab": {"vocabulary": VOCABULARY}}}
 QUESTION = "Was sind Mäuse, bitte? 🐭 Antworte in 1234 Wörtern."
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": QUESTION}]}
 TEXT = "Mäuse sind kleine Nagetiere; they're found worldwide.\n\n\tdef f(x):\n\t\treturn x  \n"
-EVENT_STREAM = {"content-type": "text/event-stream"}
 
 SAMPLES = [
     *("", " ", "\n", "a", "  two  spaces ", "don't DON'T they've I'll we'd", "x" * 300),
@@ -94,13 +94,9 @@ async def test_counts_are_those_of_the_vocabulary(name: str) -> None:
 
 
 async def test_a_cut_stream_is_billed_by_its_tokens(gateways: Gateways) -> None:
-    async def cut(turn: Turn) -> None:
-        await turn.begin(200, EVENT_STREAM)
-        for start in range(0, len(TEXT), 7):
-            await turn.chunk(chunk({"content": TEXT[start : start + 7]}))
-        await turn.chunk(chunk({"reasoning_content": "Hm, mice."}))
-        await turn.cut()
-
+    pieces = [chunk({"content": TEXT[start : start + 7]}) for start in range(0, len(TEXT), 7)]
+    pieces.append(chunk({"reasoning_content": "Hm, mice."}))
+    cut = cutting(pieces, after=len(pieces))
     async with ScriptedUpstream(cut) as upstream, gateways(upstream.url, tables=TABLES) as gateway:
         answer = await post(gateway.url, gateway.key, {**CHAT, "stream": True})
         assert b'"upstream_error"' in answer.body

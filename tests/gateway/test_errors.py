@@ -11,6 +11,7 @@ import pytest
 from ezkielyna.testing.dialect import JSON, chat_answer, chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripts import stalling
 
 ANSWER = chat_answer()
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}]}
@@ -245,12 +246,9 @@ async def test_502_when_nobody_listens(gateways: Gateways, wire: dict[str, Any])
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_504_when_the_upstream_says_nothing(gateways: Gateways, *, stream: bool) -> None:
-    async def silent(turn: Turn) -> None:
-        await turn.stall()
-
     tables = {"providers": {"lab": {"time_limits": {"first_byte_s": 0.2}}}}
     async with (
-        ScriptedUpstream(silent) as upstream,
+        ScriptedUpstream(stalling()) as upstream,
         gateways(upstream.url, tables=tables) as gateway,
     ):
         check(await post(gateway, {**CHAT, "stream": stream}), 504, "upstream_timeout")

@@ -18,7 +18,8 @@ from ezkielyna.testing.dialect import JSON, chat_answer, chat_stream
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.lab import Line, post
 from ezkielyna.testing.plugins import InstallPlugin
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
+from ezkielyna.testing.scripted import ScriptedUpstream, answering, streaming
+from ezkielyna.testing.scripts import stalling
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}]}
 STREAM = {**CHAT, "stream": True}
@@ -179,12 +180,7 @@ async def test_credentials_are_shown_to_no_plugin(
 async def test_a_client_that_left_is_seen_after(
     gateways: Gateways, recording: Recording, ended: Ends
 ) -> None:
-    async def half(turn: Turn) -> None:
-        await turn.begin(200, {"content-type": "text/event-stream"})
-        for piece in chat_stream(["one "])[:2]:
-            await turn.chunk(piece)
-        await turn.stall()
-
+    half = stalling(chat_stream(["one "])[:2])
     async with (
         ScriptedUpstream(half) as upstream,
         gateways(upstream.url, tables=recording()) as gateway,

@@ -11,13 +11,12 @@ from ezkielyna.gateway.delegates import ApiDelegate, ApiRouter
 from ezkielyna.testing.dialect import JSON, chat_answer, chunk
 from ezkielyna.testing.gateway import Gateways
 from ezkielyna.testing.lab import Answer, Line, post
-from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering
-from ezkielyna.testing.scripts import Gate
+from ezkielyna.testing.scripted import ScriptedUpstream, answering
+from ezkielyna.testing.scripts import Gate, stalling
 from ezkielyna.wire.request_connection import RequestConnection
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 ANSWERING = answering(200, JSON, chat_answer())
-EVENT_STREAM = {"content-type": "text/event-stream"}
 CHANGING = ("x-request-id", "x-ratelimit-")
 
 
@@ -124,11 +123,7 @@ async def test_what_a_client_sends_ahead_is_answered_in_order(
 async def test_a_client_that_leaves_ends_the_stream_that_it_asked_for_again(
     gateways: Gateways, ways: list[str], ahead: bool
 ) -> None:
-    async def endless(turn: Turn) -> None:
-        await turn.begin(200, EVENT_STREAM)
-        await turn.chunk(chunk({"role": "assistant", "content": "word "}))
-        await turn.stall()
-
+    endless = stalling([chunk({"role": "assistant", "content": "word "})])
     async with (
         ScriptedUpstream(ANSWERING, endless) as upstream,
         gateways(upstream.url) as gateway,

@@ -14,10 +14,9 @@ import pytest
 from ezkielyna.testing.dialect import DONE, JSON, chat_answer, chat_stream, chunk
 from ezkielyna.testing.gateway import Gateways, RunningGateway
 from ezkielyna.testing.scripted import ScriptedUpstream, Turn, answering, streaming
-from ezkielyna.testing.scripts import Gate
+from ezkielyna.testing.scripts import EVENT_STREAM, Gate, cutting, stalling
 
 CHAT = {"model": "gpt-lab", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-EVENT_STREAM = {"content-type": "text/event-stream"}
 
 
 @pytest.fixture(params=["llhttp", "tornado"])
@@ -99,11 +98,7 @@ async def test_usage_is_delivered_when_asked_for(gateways: Gateways) -> None:
 async def test_a_client_that_leaves_aborts_the_upstream_within_a_second(
     gateways: Gateways, wire: dict[str, Any]
 ) -> None:
-    async def endless(turn: Turn) -> None:
-        await turn.begin(200, EVENT_STREAM)
-        await turn.chunk(chunk({"role": "assistant", "content": "word "}))
-        await turn.stall()
-
+    endless = stalling([chunk({"role": "assistant", "content": "word "})])
     async with (
         ScriptedUpstream(endless) as upstream,
         gateways(upstream.url, tables=wire) as gateway,
@@ -121,10 +116,7 @@ async def test_a_client_that_leaves_aborts_the_upstream_within_a_second(
 
 
 async def test_a_client_that_leaves_before_the_first_byte_pays_nothing(gateways: Gateways) -> None:
-    async def silent(turn: Turn) -> None:
-        await turn.stall()
-
-    async with ScriptedUpstream(silent) as upstream, gateways(upstream.url) as gateway:
+    async with ScriptedUpstream(stalling()) as upstream, gateways(upstream.url) as gateway:
         task = asyncio.create_task(_read(gateway))
         while not upstream.requests:
             await asyncio.sleep(0.01)
@@ -221,11 +213,7 @@ async def test_a_slow_client_pauses_its_own_upstream_only(
 
 
 async def test_a_cut_stream_is_billed_for_what_was_delivered(gateways: Gateways) -> None:
-    async def cut(turn: Turn) -> None:
-        await turn.begin(200, EVENT_STREAM)
-        await turn.chunk(chunk({"role": "assistant", "content": "Some words were said. " * 4}))
-        await turn.cut()
-
+    cut = cutting([chunk({"content": "Some words were said. " * 4})], after=1)
     async with ScriptedUpstream(cut) as upstream, gateways(upstream.url) as gateway:
         assert b'"upstream_error"' in await _read(gateway)
         document = await usage_document(gateway)
