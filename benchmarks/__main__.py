@@ -223,7 +223,8 @@ def _gateways(options: argparse.Namespace) -> dict[str, Callable[[Stage], list[S
         "direct": direct,
         "nginx": nginx,
         "ours, llhttp": ours("llhttp", priced=True),
-        "ours, llhttp, no money": ours("llhttp", priced=False, moneyless=True, only=("plain",)),
+        "ours, llhttp, no money": ours("llhttp", priced=False, moneyless="usage", only=("plain",)),
+        "ours, llhttp, relay": ours("llhttp", priced=False, moneyless="relay", only=("plain",)),
         "ours, tornado": ours("tornado", priced=False),
         "ours, llhttp, 2 workers": ours(
             "llhttp", priced=False, workers=2, only=("plain", "balance")

@@ -185,13 +185,14 @@ def ours(
     wire: str,
     *,
     priced: bool,
-    moneyless: bool = False,
+    moneyless: str = "",
     workers: int = 1,
     only: tuple[str, ...] = (),
 ) -> Callable[[Stage], list[Subject]]:
     """Return what starts this gateway on a wire: one subject of free models, one of priced ones.
 
-    Free requests are reserved, journalled and settled like others; `moneyless` ones are not.
+    Free requests are reserved, journalled and settled like others; those of a gateway that is
+    `moneyless` are not: of them "usage" is kept, or nothing ("relay").
     """
 
     def start(stage: Stage) -> list[Subject]:
@@ -199,14 +200,15 @@ def ours(
         if not Path(program).exists():
             raise Absent(f"{program} is not installed")
         name = f"ours, {wire}" + (f", {workers} workers" if workers > 1 else "")
-        name += ", no money" if moneyless else ""
+        name += {"": "", "usage": ", no money", "relay": ", relay"}[moneyless]
         folder = stage.folder / name.replace(", ", "-").replace(" ", "-")
         folder.mkdir()
         port = free_port()
         config = folder / "ezkielyna.toml"
         config.write_text(_configuration(stage, wire, port, workers))
         common = ["--config", str(config), "--data", str(folder / "data")]
-        serving = [sys.executable, "-m", "benchmarks.moneyless"] if moneyless else [program]
+        without = [sys.executable, "-m", "benchmarks.moneyless", moneyless]
+        serving = without if moneyless else [program]
         command = [*serving, "serve", *common]
         cores = stage.gateway_cores if workers == 1 else stage.cores_for(workers)
         try:

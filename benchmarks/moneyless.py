@@ -1,13 +1,14 @@
-"""`python -m benchmarks.moneyless serve …`: this gateway without its money, to tell its price.
+"""`python -m benchmarks.moneyless usage serve …`: this gateway without its money, for its price.
 
-Requests are authenticated, limited, routed, relayed and counted as ever: each has its usage
-document and its place in the roll-ups. But nothing is reserved, leased, written to the journal or
-booked, and bills are thrown away. The product has no such switch: this is for the benchmark's
-column alone.
+Requests are authenticated, limited, routed, relayed and counted as ever. But nothing is reserved,
+leased, written to the journal or booked, and bills are thrown away. With `usage` each request has
+its usage document and its place in the roll-ups; with `relay` nothing is kept of it either. The
+product has no such switch: this is for two of the benchmark's columns alone.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from unittest import mock
 
@@ -60,9 +61,19 @@ class Moneyless(Ledger):
         self._settler.add(Ended(record.request_id, 0, begin, end))
 
 
+class Forgetful(Moneyless):
+    """Keeps nothing."""
+
+    def settle(self, reservation: Reservation) -> None:
+        """Forget."""
+
+
+LEDGERS = {"usage": Moneyless, "relay": Forgetful}
+
+
 if __name__ == "__main__":
     with (
-        mock.patch.object(app, "Ledger", Moneyless),
+        mock.patch.object(app, "Ledger", LEDGERS[sys.argv.pop(1)]),
         mock.patch.object(books, "Journal", Unwritten),
     ):
         main(prog_name=PROGRAM)

@@ -11,6 +11,7 @@ Rounds = Mapping[str, Mapping[str, Sequence[float]]]
 
 OURS = "ours, llhttp, money"
 MONEYLESS = "ours, llhttp, no money"
+RELAY = "ours, llhttp, relay"
 
 LOAD_LIMITED = 0.9
 """A gateway that used less of its core than this was not the limit of a closed loop."""
