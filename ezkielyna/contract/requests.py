@@ -52,13 +52,15 @@ class ApiRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
     endpoint: ClassVar[Endpoint]
+    streams: ClassVar[bool] = True
+    """False for an endpoint that has no stream, whatever a client asks for."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
     # Slots, because pydantic's private attributes cost as much as the parsing of a short request.
-    __slots__ = ("_media", "body", "output_cap")
+    __slots__ = ("_media", "body", "output_cap", "streamed")
     if TYPE_CHECKING:
         _media: Mapping[str, Media]
 
@@ -70,6 +72,10 @@ class ApiRequest(BaseModel):
         def output_cap(self) -> int | None:
             """The most output tokens to ask the upstream for, where money is short."""
 
+        @property
+        def streamed(self) -> bool:
+            """True when the client asked for server-sent events, and the endpoint has them."""
+
     @classmethod
     def parse(cls, body: bytes) -> Self:
         """Return the request that these bytes hold; raises InvalidRequest naming the field."""
@@ -79,6 +85,7 @@ class ApiRequest(BaseModel):
             raise _explained(error) from None
         object.__setattr__(request, "body", body)
         object.__setattr__(request, "output_cap", None)
+        object.__setattr__(request, "streamed", cls.streams and bool(request.stream))
         request._check()
         return request
 
@@ -88,11 +95,6 @@ class ApiRequest(BaseModel):
             raise InvalidRequest(
                 "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
             )
-
-    @property
-    def streamed(self) -> bool:
-        """True when the client asked for server-sent events."""
-        return bool(self.stream)
 
     @property
     def wants_usage(self) -> bool:
@@ -238,15 +240,11 @@ class EmbeddingRequest(ApiRequest):
     """POST /embeddings."""
 
     endpoint = "embeddings"
+    streams = False
 
     input: str | list[str] | list[int] | list[list[int]]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def streamed(self) -> bool:
-        """False: embeddings have no stream, whatever a client asks for."""
-        return False
 
     def output_limit(self) -> int | None:
         """Return 0: embeddings have no output tokens."""

@@ -164,7 +164,8 @@ class Pipeline:
         watching = None
         if self._hooks is not None and ctx.request.streamed:
             watching = self._hooks.watching(ctx)
-        for last, provider, exchange in self._routing.exchanges(ctx.model, ctx.request):
+        for last, provider in self._routing.routes(ctx.model):
+            exchange = provider.exchange(ctx.request, ctx.model.upstream_model)
             settled.exchange = exchange
             exchange.price = charge.cost
             exchange.created = int(ctx.started_at)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ezkielyna.contract.context import Model
 from ezkielyna.contract.errors import GatewayError, InvalidRequest
-from ezkielyna.contract.provider import Exchange, Provider
+from ezkielyna.contract.provider import Provider
 from ezkielyna.contract.requests import ApiRequest
 from ezkielyna.ledger.record import Attempt, UsageRecord
 from ezkielyna.wire.fetcher import Fetcher, FetchRefused
@@ -16,13 +16,14 @@ MOST_IMAGES = 16
 
 
 class Routing:
-    """Gives the exchanges to try for a model, in order.
+    """Gives the providers to try for a model, in order.
 
     Retries happen in this one layer and only before the first byte: layers multiply them.
     """
 
     def __init__(self, providers: Mapping[str, Provider], fetcher: Fetcher | None = None) -> None:
         self._providers = providers
+        self._routes = {name: ((True, provider),) for name, provider in providers.items()}
         self._fetcher = fetcher
         self.needy = frozenset(
             name
@@ -52,15 +53,9 @@ class Routing:
                 param=needed[refused.url],
             ) from None
 
-    def exchanges(
-        self, model: Model, request: ApiRequest
-    ) -> Iterator[tuple[bool, Provider, Exchange]]:
-        """Yield a fresh exchange for each route, and whether it is the last one.
-
-        Raises Unsupported for what the route's upstream cannot do.
-        """
-        provider = self._providers[model.provider]
-        yield True, provider, provider.exchange(request, model.upstream_model)
+    def routes(self, model: Model) -> tuple[tuple[bool, Provider], ...]:
+        """Return the provider of each route, and whether it is the last one."""
+        return self._routes[model.provider]
 
 
 def note(
